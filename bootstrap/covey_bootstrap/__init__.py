@@ -1,0 +1,1 @@
+"""The seed that introduces newcomers to the network."""

@@ -1,0 +1,1 @@
+"""What the node, the relay and the bootstrap seed share."""

@@ -1,0 +1,223 @@
+"""What the local API may ask of the node, and the values it gets back.
+
+Owns: the `NodePort` protocol and its value types. Everything the CLI, a bot or a web page can do goes through here.
+Never touches: HTTP, libp2p, the database. Spec: docs/spec/api.md.
+
+Times are Unix seconds (float, UTC). Message ids are 32 hex characters. A contact is named by its local alias, by the
+64 hex characters of its account key, or by an unambiguous prefix (8 or more) of those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+
+class ContactState(StrEnum):
+    """How far two people are in getting to know each other, seen from this node."""
+
+    REQUESTING = "requesting"  # we used a link; the request has not been acknowledged by the other side
+    REQUESTED = "requested"  # the other side has our request and has not answered
+    INCOMING = "incoming"  # they asked; our user has not decided
+    ACCEPTED = "accepted"  # both may write
+    REFUSED = "refused"  # they refused, or the invite was used or has expired
+    BLOCKED = "blocked"
+
+
+class Status(StrEnum):
+    """A message's status. It only moves forward; `expired` and `failed` are ends."""
+
+    QUEUED = "queued"
+    SENT = "sent"
+    DELIVERED = "delivered"
+    READ = "read"
+    EXPIRED = "expired"
+    FAILED = "failed"
+    RECEIVED = "received"  # the one status of an incoming message
+
+
+class PathKind(StrEnum):
+    """The way packets to a contact take now."""
+
+    PUBLIC = "public"
+    LAN = "lan"
+    MAPPED = "mapped"
+    PUNCHED = "punched"
+    RELAYED = "relayed"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class ContactView:
+    """One contact as a person sees it."""
+
+    alias: str
+    account: str
+    state: ContactState
+    profile_name: str
+    verified: bool
+    path: PathKind
+    last_seen: float | None
+    unread: int
+    queued: int
+    reason: str | None  # why a request is still open or was refused, in words
+    intro: str | None  # what a stranger wrote with an incoming request
+
+
+@dataclass(frozen=True, slots=True)
+class ReactionView:
+    """One person's reaction to a message: `author` is an alias or `me`."""
+
+    author: str
+    emoji: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageView:
+    """One message as a person sees it: edits applied, deleted ones without text."""
+
+    id: str
+    contact: str  # alias
+    outgoing: bool
+    kind: str  # text | notice
+    text: str | None
+    sent_at: float
+    received_at: float | None
+    status: Status
+    status_at: float
+    reason: str | None  # why it is still queued, or why it failed; in words
+    path: PathKind | None  # the way it was delivered over, when known
+    reply_to: str | None
+    edited: bool
+    deleted: bool
+    expires_at: float | None
+    reactions: tuple[ReactionView, ...]
+    attempts: int
+    next_attempt_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class InviteView:
+    """An invite link of ours. The link itself is shown once, when it is made."""
+
+    id: str
+    label: str
+    link: str | None
+    one_use: bool
+    created_at: float
+    expires_at: float
+    used_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyView:
+    """The safety number with one contact: 60 digits in 12 groups of 5, and the payload for a QR code."""
+
+    alias: str
+    safety_number: str
+    qr: str
+    verified: bool
+    devices: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RelayView:
+    """One relay of the network as this node sees it."""
+
+    operator: str
+    peer: str
+    connected: bool
+    reserved_until: float | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PeerPathView:
+    """The paths to one contact's device."""
+
+    alias: str
+    path: PathKind
+    address: str | None
+    since: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class StatusView:
+    """The node at a glance."""
+
+    account: str
+    name: str
+    peer: str
+    network: str
+    network_private: bool
+    version: str
+    state: str  # starting | ready | draining
+    started_at: float
+    listen: tuple[str, ...]
+    relays: tuple[RelayView, ...]
+    bootstraps_connected: int
+    record_published_at: float | None
+    record_holders: int
+    contacts: tuple[PeerPathView, ...]
+    queued: int
+    unread: int
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class PingView:
+    """One round trip to a contact's device over the path in use."""
+
+    alias: str
+    path: PathKind
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    """Something that happened: `kind` is message, status, contact, request, path or node; `data` is the view as a dict."""
+
+    id: int
+    kind: str
+    data: dict[str, object]
+
+
+class NotFound(Exception):  # noqa: N818 - an outcome for the API, named as it is shown
+    """No contact, message or invite of that name; the text lists what could have been meant."""
+
+
+class Refused(Exception):  # noqa: N818 - an outcome for the API, named as it is shown
+    """The node will not do that now; the text says why and what to do."""
+
+
+class NodePort(Protocol):
+    """What the local API calls. Every method may raise `NotFound` or `Refused` and nothing else on a user's mistake."""
+
+    async def status(self) -> StatusView: ...
+    async def contacts(self) -> tuple[ContactView, ...]: ...
+    async def contact(self, contact: str) -> ContactView: ...
+    async def rename(self, contact: str, alias: str) -> ContactView: ...
+    async def invite(self, *, label: str, valid_seconds: float, one_use: bool) -> InviteView: ...
+    async def invites(self) -> tuple[InviteView, ...]: ...
+    async def revoke_invite(self, invite: str) -> None: ...
+    async def add(self, link: str, *, alias: str | None, intro: str) -> ContactView: ...
+    async def requests(self) -> tuple[ContactView, ...]: ...
+    async def accept(self, contact: str, *, alias: str | None) -> ContactView: ...
+    async def refuse(self, contact: str) -> None: ...
+    async def block(self, contact: str) -> None: ...
+    async def send(
+        self, contact: str, text: str, *, reply_to: str | None, disappear_seconds: float | None
+    ) -> MessageView: ...
+    async def react(self, message: str, emoji: str) -> None: ...
+    async def edit(self, message: str, text: str) -> MessageView: ...
+    async def delete(self, message: str) -> None: ...
+    async def message(self, message: str) -> MessageView: ...
+    async def history(self, contact: str, *, limit: int, before: str | None) -> tuple[MessageView, ...]: ...
+    async def mark_read(self, contact: str) -> int: ...
+    async def verify(self, contact: str) -> VerifyView: ...
+    async def set_verified(self, contact: str, *, verified: bool) -> VerifyView: ...
+    async def ping(self, contact: str) -> PingView: ...
+    def events(self, *, after: int | None) -> AbstractAsyncContextManager[AsyncIterator[EventView]]: ...
