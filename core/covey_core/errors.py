@@ -1,6 +1,7 @@
 """The errors of all Covey components: one root, and numbers instead of prose.
 
-Expected refusals are returned as values; what is raised is a broken spec, a lost stream, or something the user must mend.
+Expected refusals are returned as values; what is raised is a broken spec, a lost stream, or something that the user
+must mend.
 """
 
 

@@ -178,46 +178,91 @@ class PingView:
 
 @dataclass(frozen=True, slots=True)
 class EventView:
-    """Something that happened: `kind` is message, status, contact, request, path or node; `data` is the view as a dict."""
+    """Something that happened: `kind` is message, status, contact, request, path or node; `data` the view as a dict."""
 
     id: int
     kind: str
     data: dict[str, object]
 
 
-class NotFound(Exception):  # noqa: N818 - an outcome for the API, named as it is shown
+class NotFound(Exception):
     """No contact, message or invite of that name; the text lists what could have been meant."""
 
 
-class Refused(Exception):  # noqa: N818 - an outcome for the API, named as it is shown
+class Refused(Exception):
     """The node will not do that now; the text says why and what to do."""
 
 
 class NodePort(Protocol):
     """What the local API calls. Every method may raise `NotFound` or `Refused` and nothing else on a user's mistake."""
 
-    async def status(self) -> StatusView: ...
-    async def contacts(self) -> tuple[ContactView, ...]: ...
-    async def contact(self, contact: str) -> ContactView: ...
-    async def rename(self, contact: str, alias: str) -> ContactView: ...
-    async def invite(self, *, label: str, valid_seconds: float, one_use: bool) -> InviteView: ...
-    async def invites(self) -> tuple[InviteView, ...]: ...
-    async def revoke_invite(self, invite: str) -> None: ...
-    async def add(self, link: str, *, alias: str | None, intro: str) -> ContactView: ...
-    async def requests(self) -> tuple[ContactView, ...]: ...
-    async def accept(self, contact: str, *, alias: str | None) -> ContactView: ...
-    async def refuse(self, contact: str) -> None: ...
-    async def block(self, contact: str) -> None: ...
+    async def status(self) -> StatusView:
+        """Return the node at a glance."""
+
+    async def contacts(self) -> tuple[ContactView, ...]:
+        """Return all contacts, accepted ones first, by alias."""
+
+    async def contact(self, contact: str) -> ContactView:
+        """Return one contact."""
+
+    async def rename(self, contact: str, alias: str) -> ContactView:
+        """Give a contact another local alias; refused when it is taken."""
+
+    async def invite(self, *, label: str, valid_seconds: float, one_use: bool) -> InviteView:
+        """Make an invite link; its text is in the view this once."""
+
+    async def invites(self) -> tuple[InviteView, ...]:
+        """Return our invites that have not expired."""
+
+    async def revoke_invite(self, invite: str) -> None:
+        """Make an invite unusable."""
+
+    async def add(self, link: str, *, alias: str | None, intro: str) -> ContactView:
+        """Use somebody's link: ask them to become a contact."""
+
+    async def requests(self) -> tuple[ContactView, ...]:
+        """Return the contacts that wait for our decision."""
+
+    async def accept(self, contact: str, *, alias: str | None) -> ContactView:
+        """Accept an incoming request."""
+
+    async def refuse(self, contact: str) -> None:
+        """Refuse an incoming request; the other side is told."""
+
+    async def block(self, contact: str) -> None:
+        """Take nothing more from a contact, and stop telling it where we are."""
+
     async def send(
         self, contact: str, text: str, *, reply_to: str | None, disappear_seconds: float | None
-    ) -> MessageView: ...
-    async def react(self, message: str, emoji: str) -> None: ...
-    async def edit(self, message: str, text: str) -> MessageView: ...
-    async def delete(self, message: str) -> None: ...
-    async def message(self, message: str) -> MessageView: ...
-    async def history(self, contact: str, *, limit: int, before: str | None) -> tuple[MessageView, ...]: ...
-    async def mark_read(self, contact: str) -> int: ...
-    async def verify(self, contact: str) -> VerifyView: ...
-    async def set_verified(self, contact: str, *, verified: bool) -> VerifyView: ...
-    async def ping(self, contact: str) -> PingView: ...
-    def events(self, *, after: int | None) -> AbstractAsyncContextManager[AsyncIterator[EventView]]: ...
+    ) -> MessageView:
+        """Queue a text; returns once it is durable here, before anything is sent."""
+
+    async def react(self, message: str, emoji: str) -> None:
+        """React to a message; an empty `emoji` takes the reaction back."""
+
+    async def edit(self, message: str, text: str) -> MessageView:
+        """Replace the text of a message of ours."""
+
+    async def delete(self, message: str) -> None:
+        """Delete a message of ours on both sides."""
+
+    async def message(self, message: str) -> MessageView:
+        """Return one message."""
+
+    async def history(self, contact: str, *, limit: int, before: str | None) -> tuple[MessageView, ...]:
+        """Return up to `limit` messages, oldest first, that came before message `before` (default: the newest)."""
+
+    async def mark_read(self, contact: str) -> int:
+        """Mark all messages of a contact as read and tell the sender; return how many were new."""
+
+    async def verify(self, contact: str) -> VerifyView:
+        """Return the safety number."""
+
+    async def set_verified(self, contact: str, *, verified: bool) -> VerifyView:
+        """Record that the user compared the safety number (or takes it back)."""
+
+    async def ping(self, contact: str) -> PingView:
+        """Measure one round trip; `Refused` when no path stands within its deadline."""
+
+    def events(self, *, after: int | None) -> AbstractAsyncContextManager[AsyncIterator[EventView]]:
+        """Yield what happens from now on, or after event `after` as far back as the node remembers."""
