@@ -1,0 +1,59 @@
+"""Every bound of the node, with its unit and its reason. Shared bounds are in covey_core.limits."""
+
+# --- contents (docs/spec/contents.md) ---
+MESSAGE_ID_BYTES = 16  # 128 random bits: no collision in anybody's lifetime
+ACCOUNT_KEY_BYTES = 32  # an Ed25519 public key, RFC 8032
+RECORD_KEY_BYTES = 32  # an Ed25519 public key, and a secret of the same strength
+INVITE_TOKEN_BYTES = 16  # 128 random bits, one use
+TEXT_BYTES = 48 * 1024  # a text with its envelope fits the largest padding bucket of 64 KiB
+EMOJI_BYTES = 64  # the longest emoji sequences of Unicode are about 40 bytes
+NAME_BYTES = 128  # a display name of 32 characters of four bytes each
+INTRO_BYTES = 1024  # what a stranger may write before being accepted
+ADDR_BYTES = 512  # a circuit address with two PeerIds and a DNS name is about 250 characters
+ADDRS_MAX = 16  # two relays on three transports and two IP versions, and the direct ones
+RECEIPT_IDS_MAX = 128  # receipts are gathered; 128 ids of 16 bytes leave the smallest bucket's room to spare
+CONTENT_BYTES = 56 * 1024  # the largest content: a text, its ids and protobuf's overhead
+DISAPPEAR_SECONDS_MAX = 365 * 24 * 3600  # a year, as long as anybody would call it disappearing
+TIMESTAMP_MS_MAX = 253_402_300_799_999  # the last millisecond of the year 9999
+
+# --- chat and contact streams (docs/spec/chat.md) ---
+PACKET_BYTES = 64 * 1024  # the largest padding bucket
+CHAT_FRAME_BYTES = PACKET_BYTES + 64  # a packet and its protobuf frame
+BUNDLE_BYTES = 16 * 1024  # device list of 8 devices, signatures and two ML-KEM-768 keys are below 8 KiB
+CONTACT_FRAME_BYTES = BUNDLE_BYTES + 64  # a bundle and its protobuf frame
+UNACKED_PACKETS_MAX = 64  # packets on their way on one stream; more would only wait in the peer's queue
+CHAT_STREAMS_PER_PEER_MAX = 4  # one is in use; the others belong to paths that are just dying
+ACK_SECONDS = 30  # after that the peer is taken for dead and the packet goes over a new stream
+OPEN_CHAT_SECONDS = 20  # dialling, negotiating and opening one stream, over two relays in turn
+CHAT_IDLE_SECONDS = 300  # a stream that carried nothing for so long is closed; opening one costs 2 ms
+BUNDLE_REQUESTS_PER_PEER_PER_MINUTE = 6  # key bundles cost a stranger nothing and us a KEM key pair each
+INCOMING_REQUESTS_MAX = 200  # undecided requests of strangers; further ones are told to come back later
+
+# --- delivery (docs/spec/delivery.md) ---
+LANES_MAX = 64  # devices that are written to at the same time; the others wait their turn
+MESSAGE_LIFETIME_SECONDS = 30 * 24 * 3600  # an undelivered message expires after 30 days, the longest mailbox TTL
+EVENTS_KEPT = 1024  # events that a reconnecting client can catch up with
+EVENT_BACKLOG = 256  # events one slow client may be behind before it is cut off
+
+# --- invites (docs/spec/invite.md) ---
+INVITE_SECONDS_DEFAULT = 7 * 24 * 3600  # a week to find the message with the link
+INVITE_SECONDS_MAX = 365 * 24 * 3600  # nobody remembers older links
+INVITE_LINK_BYTES = 8 * 1024  # with a network of a dozen relays
+INVITES_MAX = 1000  # open invites of one account
+
+# --- relay client (docs/spec/circuit.md) ---
+RESERVATIONS_WANTED = 2  # DESIGN 3: two relays of different operators
+RESERVATION_REFRESH_SHARE = 0.75  # of the reservation's lifetime, so that one failed try does not lose it
+RELAY_RETRY_SECONDS_MIN = 1  # first pause after a relay was lost
+RELAY_RETRY_SECONDS_MAX = 120  # longest pause between tries
+CIRCUIT_HANDSHAKE_SECONDS = 10  # hop, stop, Noise and Yamux over a slow relay
+
+# --- contact records (docs/spec/contact-record.md) ---
+RECORD_PUBLISH_SECONDS = 6 * 3600  # DESIGN 6: storing nodes forget after 24 h
+RECORD_LIFETIME_SECONDS = 48 * 3600  # a record is good for its day and for clocks that are off
+RECORD_LOOKUP_SECONDS_MIN = 60  # a contact that cannot be reached is looked up at most once a minute
+RECORD_PLAINTEXT_BYTES = 24 * 1024  # bundle, addresses, signature
+PREKEY_ROTATE_SECONDS = 7 * 24 * 3600  # DESIGN 4: weekly
+PREKEY_KEEP_SECONDS = 45 * 24 * 3600  # DESIGN 4: private halves go 45 days after their last publication
+ONE_TIME_PREKEYS_MAX = 256  # handed out over direct streams and not used yet
+ONE_TIME_PREKEY_SECONDS = 7 * 24 * 3600  # a handed out one-time key that nobody used is forgotten
