@@ -44,3 +44,11 @@ class FileDamaged(CoveyError):
     def __init__(self, path: str, problem: str, remedy: str) -> None:
         super().__init__(f"{path}: {problem}. {remedy}")
         self.path = path
+
+
+class FileUnusable(CoveyError):
+    """A file of ours cannot be read or written as it is: rights, a full disk, a missing folder; the text says which."""
+
+    def __init__(self, path: str, problem: str, remedy: str) -> None:
+        super().__init__(f"{path}: {problem}. {remedy}")
+        self.path = path

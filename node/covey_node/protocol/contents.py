@@ -208,9 +208,11 @@ def _decode_body(message: pb.Content) -> Body:
 def _decode_receipt(receipt: pb.Receipt) -> Receipt:
     if not 1 <= len(receipt.message_ids) <= limits.RECEIPT_IDS_MAX:
         raise ProtocolViolation(f"receipt for {len(receipt.message_ids)} messages")
-    if receipt.kind not in {ReceiptKind.DELIVERED, ReceiptKind.READ}:
-        raise ProtocolViolation("receipt of an unknown kind")
-    return Receipt(ReceiptKind(receipt.kind), tuple(_target(item) for item in receipt.message_ids))
+    try:
+        kind = ReceiptKind(receipt.kind)
+    except ValueError as exc:
+        raise ProtocolViolation("receipt of an unknown kind") from exc
+    return Receipt(kind, tuple(_target(item) for item in receipt.message_ids))
 
 
 def _optional_reachability(message: pb.ContactRequest | pb.ContactAccept) -> Reachability | None:
