@@ -1,0 +1,100 @@
+"""What a relay gives at most: every bound of the circuit service, with its unit and its reason.
+
+Owns: the defaults, and `RelayLimits`, the values an operator may change. Spec: docs/spec/circuit.md, section "Limits".
+Never touches: the environment (see settings.py), the tables that enforce the values.
+"""
+
+from dataclasses import dataclass
+
+MIB = 1024 * 1024
+
+RESERVATION_SECONDS = 3600.0
+"""How long a reservation stands, seconds: one hour, as all libp2p implementations grant; clients refresh earlier."""
+
+MAX_RESERVATIONS = 4000
+"""Reservations in all (DESIGN 10: 4,000 reservations and 1,000 circuits in 600 MB)."""
+
+MAX_RESERVATIONS_PER_IPV4 = 32
+"""Reservations behind one IPv4 address: a household, an office or a slice of a carrier's NAT, not a farm."""
+
+MAX_RESERVATIONS_PER_IPV6_56 = 32
+"""Reservations of one IPv6 /56, what one customer is usually delegated (RIPE-690)."""
+
+MAX_RESERVATIONS_PER_IPV6_48 = 128
+"""Reservations of one IPv6 /48, the largest that one customer is usually delegated (RIPE-690)."""
+
+MAX_CIRCUITS = 1000
+"""Circuits in all, those still being opened included (DESIGN 10)."""
+
+MAX_CIRCUITS_PER_PEER = 64
+"""Circuits in which one peer is an end, as source or as target: every contact of a busy node may take one."""
+
+MAX_CIRCUITS_PER_PAIR = 8
+"""Circuits from one source to one target: a reconnecting client overlaps with its own stale circuits."""
+
+MAX_CIRCUITS_PER_IPV4 = 128
+"""Circuits with an end behind one IPv4 address."""
+
+MAX_CIRCUITS_PER_IPV6_56 = 128
+"""Circuits with an end in one IPv6 /56."""
+
+MAX_CIRCUITS_PER_IPV6_48 = 256
+"""Circuits with an end in one IPv6 /48."""
+
+CIRCUIT_SECONDS = 2 * 3600
+"""How long one circuit may stand, seconds, idle or not (DESIGN 9: renewed by clients before the end)."""
+
+CIRCUIT_BYTES = 256 * MIB
+"""Bytes that one circuit may carry in each direction (DESIGN 9)."""
+
+MAX_HANDSHAKES_PER_PEER = 16
+"""Hop streams of one peer that have not become a circuit yet; more are reset."""
+
+HOP_READ_SECONDS = 10.0
+"""How long a hop stream may stay silent before its first message has come whole."""
+
+STOP_SECONDS = 15.0
+"""How long the target may take to accept a circuit: opening the stop stream, our message and its answer."""
+
+STATUS_WRITE_SECONDS = 10.0
+"""How long a peer may take to take a status from us."""
+
+MAX_MESSAGE_BYTES = 4096
+"""Largest hop or stop message, without its length prefix; what go-libp2p and js-libp2p send and accept."""
+
+READ_BYTES = 64 * 1024
+"""Most bytes taken from one side of a circuit before they are written to the other: all that a direction buffers."""
+
+SWEEP_SECONDS = 30.0
+"""How often slots are compared with the connections that really stand, should an event have been lost."""
+
+DRAIN_SECONDS = 3.0
+"""How long circuits may take to end when the service closes; within the 8 s bound of the process."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddressCaps:
+    """How many entries one group of addresses may have: an IPv4 address, an IPv6 /56, an IPv6 /48."""
+
+    ipv4: int
+    ipv6_56: int
+    ipv6_48: int
+
+
+@dataclass(frozen=True, slots=True)
+class RelayLimits:
+    """The bounds that an operator may change; 0 for `circuit_seconds` or `circuit_bytes` means no limit there."""
+
+    reservation_seconds: float = RESERVATION_SECONDS
+    reservations: int = MAX_RESERVATIONS
+    reservations_per_address: AddressCaps = AddressCaps(
+        MAX_RESERVATIONS_PER_IPV4, MAX_RESERVATIONS_PER_IPV6_56, MAX_RESERVATIONS_PER_IPV6_48
+    )
+    circuits: int = MAX_CIRCUITS
+    circuits_per_peer: int = MAX_CIRCUITS_PER_PEER
+    circuits_per_pair: int = MAX_CIRCUITS_PER_PAIR
+    circuits_per_address: AddressCaps = AddressCaps(
+        MAX_CIRCUITS_PER_IPV4, MAX_CIRCUITS_PER_IPV6_56, MAX_CIRCUITS_PER_IPV6_48
+    )
+    circuit_seconds: int = CIRCUIT_SECONDS
+    circuit_bytes: int = CIRCUIT_BYTES

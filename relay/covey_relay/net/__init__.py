@@ -1,0 +1,1 @@
+"""The rooms of the relay that touch streams and connections."""
