@@ -1,0 +1,55 @@
+# Covey's handles. `make help` lists them; `make demo` and `make test` set up everything they need.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+PY := $(VENV)/bin/python
+ENGINE := $(shell docker info >/dev/null 2>&1 && echo yes)
+# Tests that hang say where, and end. End-to-end tests set longer limits of their own.
+PYTEST := $(PY) -m pytest --timeout=300
+export VENV
+
+.PHONY: help setup demo test test-quick test-e2e lint format bench proto lock images clean
+
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Make .venv ready (every other target does it by itself)
+	@scripts/setup.sh
+
+demo: setup ## Two nodes talk over a relay on this machine, shown step by step; no Docker needed
+	@$(PY) scripts/demo.py
+
+test: lint ## Lint, types and all tests that this machine can run (end-to-end ones where a container engine answers)
+	@$(PYTEST) $(ARGS)
+
+test-quick: setup ## The tests that need neither containers nor js-libp2p
+	@$(PYTEST) -m "not e2e and not interop" $(ARGS)
+
+test-e2e: setup ## Only the end-to-end tests: production images across NATed containers
+	@COVEY_TEST_REQUIRE_ENGINE=1 $(PYTEST) -m e2e $(ARGS)
+
+lint: setup ## ruff, mypy --strict, shellcheck, hadolint, yamllint
+	@scripts/lint.sh
+
+format: setup ## Let ruff format the code and mend what it can
+	@$(VENV)/bin/ruff format
+	@$(VENV)/bin/ruff check --fix
+
+bench: setup ## Benchmarks: a table and build/bench/NAME.json (ONLY=crypto|delivery|relay|start|images)
+	@$(PY) -m benchmarks $(if $(ONLY),--only $(ONLY))
+
+proto: setup ## Generate the protobuf modules from the .proto files
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" scripts/proto.sh
+
+lock: setup ## Write requirements/*.txt anew from pyproject.toml (ARGS=--upgrade takes newer versions)
+	@scripts/lock.sh $(ARGS)
+
+images: ## Build the three images: covey-node, covey-relay, covey-bootstrap (tag: local)
+	@scripts/images.sh
+
+clean: ## Remove .venv, build output, caches, and the containers and volumes of docker-compose.yml
+	@if [ -n "$(ENGINE)" ]; then docker compose --profile demo down --volumes --remove-orphans; fi
+	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis tests/interop/js/node_modules
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
