@@ -1,0 +1,105 @@
+"""Every bound of the core, with its unit in the name and where it comes from.
+
+Owns: the numbers. A component's own bounds live in its own `limits.py` in the same way. Never touches: anything else.
+"""
+
+from typing import Final
+
+# --- wire ---------------------------------------------------------------------------------------------------------
+UVARINT_MAX_BYTES: Final = 9
+"""multiformats/unsigned-varint: "implementations must restrict the size of the varint to a max of 9 bytes"."""
+
+FRAME_READ_BUFFER_BYTES: Final = 65_536
+"""What one read of a stream asks for; Yamux's initial window is 256 KiB, so four of these fill it."""
+
+PEER_ID_BYTES: Final = 38
+"""An Ed25519 PeerId: identity multihash (2) around the key protobuf (4 + 32). libp2p specs, peer-ids."""
+
+ADDRESS_MAX_CHARS: Final = 512
+"""One multiaddr as text. The longest honest one (dns4, wss, p2p, p2p-circuit, p2p) stays under 400."""
+
+ADDRESS_MAX_BYTES: Final = 512
+"""One multiaddr in binary form, as the circuit protocol carries it."""
+
+CIRCUIT_MESSAGE_BYTES: Final = 4_096
+"""One HopMessage or StopMessage. go-libp2p's circuit v2 uses the same bound (maxMessageSize)."""
+
+CIRCUIT_ADDRESSES: Final = 16
+"""Addresses in one Peer or Reservation message; more than any listener of ours announces."""
+
+VOUCHER_MAX_BYTES: Final = 1_024
+"""A sealed reservation voucher: envelope key 36 + type 2 + two PeerIds and a time + signature 64, and slack."""
+
+ENVELOPE_DOMAIN_MAX_BYTES: Final = 64
+"""The domain separation string of a signed envelope; ours have 17 bytes."""
+
+# --- network file and link -------------------------------------------------------------------------------------------
+NETWORK_NAME_CHARS: Final = 64
+"""A network's name: fits one line of a terminal."""
+
+OPERATOR_NAME_CHARS: Final = 64
+"""A relay operator's name, as a person reads it."""
+
+NETWORK_BOOTSTRAPS: Final = 32
+"""Bootstrap addresses in a network file; more belong behind DNS."""
+
+NETWORK_RELAYS: Final = 64
+"""Relay entries in a network file."""
+
+RELAY_ADDRESSES: Final = 8
+"""Addresses of one relay entry: tcp, ws and wss over two families, and two spare."""
+
+NETWORK_SUBNETS: Final = 32
+"""Subnets of a private scope."""
+
+NETWORK_FILE_BYTES: Final = 262_144
+"""A network file at all bounds above is under 256 KiB: 64 relays of 8 addresses are the most of it."""
+
+LINK_MAX_CHARS: Final = 16_384
+"""A `covey:` link: what messengers, mail programs and shells still pass in one piece."""
+
+LINK_KIND_CHARS: Final = 16
+"""The word between `covey:` and the dot."""
+
+QR_MAX_CHARS: Final = 2_953
+"""Bytes that the largest QR code (version 40, level L) holds. ISO/IEC 18004."""
+
+# --- files -----------------------------------------------------------------------------------------------------------
+IDENTITY_FILE_BYTES: Final = 4_096
+"""An identity file is under 200 bytes; more is not one of ours."""
+
+SECRET_FILE_BYTES: Final = 65_536
+"""A secret given as a file: a passphrase, a key, a token."""
+
+# --- admission -------------------------------------------------------------------------------------------------------
+ADMISSION_DEADLINE_SECONDS: Final = 5.0
+"""From the connection to the proof of both sides; DESIGN 2."""
+
+ADMISSION_NONCE_BYTES: Final = 32
+"""One side's nonce: never met twice by chance, also over the life of a key."""
+
+# --- contact records -------------------------------------------------------------------------------------------------
+RECORD_CIPHERTEXT_BYTES: Final = 24_576
+"""A contact record's ciphertext. Device list, seal key, last-resort KEM key (1.2 KB each) of 8 devices fit."""
+
+RECORD_VALID_SECONDS: Final = 48 * 3_600
+"""How far ahead a record's expiry may lie: its own day, and the days before and after that readers try."""
+
+RECORD_CLOCK_SKEW_SECONDS: Final = 2 * 3_600
+"""By how much the publisher's clock may run ahead of the holder's."""
+
+# --- process ---------------------------------------------------------------------------------------------------------
+SHUTDOWN_SECONDS: Final = 8.0
+"""From SIGTERM to cancellation: 2 s less than the 10 s after which container engines kill."""
+
+OPS_CONNECTIONS: Final = 32
+"""Connections to the operations port at once: Prometheus, a health checker, a few people."""
+
+OPS_KEEP_ALIVE_SECONDS: Final = 30.0
+"""An idle connection to the operations port; scrape intervals are 15 s."""
+
+OPS_READ_SECONDS: Final = 10.0
+"""A request to the operations port must be complete in this time."""
+
+HEALTH_CHECKS: Final = 32
+"""Heartbeat and readiness checks a component may register."""

@@ -1,0 +1,1 @@
+"""Bytes to values and back: codecs that parse any bytes or raise `ProtocolViolation`."""
