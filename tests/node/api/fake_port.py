@@ -1,0 +1,282 @@
+"""A node in memory: what the API and the command line talk to in their tests."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict, replace
+from typing import Any
+
+import trio
+
+from covey_node.service.port import (
+    ContactState,
+    ContactView,
+    EventView,
+    InviteView,
+    MessageView,
+    NotFound,
+    PathKind,
+    PeerPathView,
+    PingView,
+    ReactionView,
+    Refused,
+    RelayView,
+    Status,
+    StatusView,
+    VerifyView,
+)
+
+NOW = 1_800_000_000.0
+BOB = "b0b" + "0" * 61
+CAROL = "ca401" + "1" * 59
+EVE = "e5e" + "2" * 61
+DAVE = "da5e" + "3" * 60
+LINK = "covey:inv.Zm9vYmFy"
+
+
+def a_contact(alias: str, account: str, state: ContactState = ContactState.ACCEPTED, **changes: Any) -> ContactView:
+    view = ContactView(
+        alias=alias,
+        account=account,
+        state=state,
+        profile_name=alias.title(),
+        verified=False,
+        path=PathKind.NONE,
+        last_seen=None,
+        unread=0,
+        queued=0,
+        reason=None,
+        intro=None,
+    )
+    return replace(view, **changes)
+
+
+def a_message(number: int, contact: str = "bob", **changes: Any) -> MessageView:
+    view = MessageView(
+        id=f"{number:032x}"[::-1],
+        contact=contact,
+        outgoing=True,
+        kind="text",
+        text=f"text {number}",
+        sent_at=NOW + number,
+        received_at=None,
+        status=Status.QUEUED,
+        status_at=NOW + number,
+        reason="bob is not online",
+        path=None,
+        reply_to=None,
+        edited=False,
+        deleted=False,
+        expires_at=None,
+        reactions=(),
+        attempts=0,
+        next_attempt_at=None,
+    )
+    return replace(view, **changes)
+
+
+class FakePort:
+    """Keeps contacts, messages, invites and events in dicts; `deliver` is what the network would do."""
+
+    def __init__(self) -> None:
+        self.state = "ready"
+        self.people = {
+            "bob": a_contact("bob", BOB, path=PathKind.RELAYED, verified=True, last_seen=NOW, unread=2),
+            "carol": a_contact("carol", CAROL, last_seen=None, queued=1),
+            "eve": a_contact("eve", EVE, ContactState.INCOMING, intro="let me in"),
+            "dave": a_contact("dave", DAVE, ContactState.REQUESTED, reason="dave has not answered yet"),
+        }
+        self.texts: dict[str, MessageView] = {}
+        self.links: dict[str, InviteView] = {}
+        self.kept: list[EventView] = []
+        self.first_id = 1
+        self.subscribers: set[trio.MemorySendChannel[EventView]] = set()
+        self.delivers: Status | None = Status.DELIVERED  # how far a sent text gets at once
+        self.crash: Exception | None = None
+        self.calls: list[tuple[str, Any]] = []
+
+    # --- what tests do to it
+    def emit(self, kind: str, data: dict[str, object]) -> None:
+        event = EventView(self.first_id + len(self.kept), kind, data)
+        self.kept.append(event)
+        for channel in tuple(self.subscribers):
+            channel.send_nowait(event)
+
+    def receive(self, contact: str, text: str | None, **changes: Any) -> MessageView:
+        view = a_message(len(self.texts) + 1, contact, outgoing=False, text=text, status=Status.RECEIVED, reason=None)
+        view = replace(view, received_at=view.sent_at + 1, **changes)
+        self.texts[view.id] = view
+        self.emit("message", asdict(view))
+        return view
+
+    def advance(self, message: str, status: Status, **changes: Any) -> None:
+        self.texts[message] = replace(self.texts[message], status=status, **changes)
+        self.emit("status", asdict(self.texts[message]))
+
+    # --- NodePort
+    async def status(self) -> StatusView:
+        if self.crash is not None:
+            raise self.crash
+        return StatusView(
+            account="a11ce" + "9" * 59,
+            name="alice",
+            peer="12D3KooWAlice",
+            network="home",
+            network_private=True,
+            version="0.1.0",
+            state=self.state,
+            started_at=NOW - 3600,
+            listen=("/ip4/10.0.0.2/tcp/4201",),
+            relays=(
+                RelayView("home", "12D3KooWRelay", connected=True, reserved_until=NOW + 1800, reason=None),
+                RelayView("club", "12D3KooWClub", connected=False, reserved_until=None, reason="connection refused"),
+            ),
+            bootstraps_connected=1,
+            record_published_at=NOW - 60,
+            record_holders=2,
+            contacts=(
+                PeerPathView("bob", PathKind.RELAYED, "/ip4/10.0.0.9/tcp/4101/p2p/12D3KooWRelay/p2p-circuit", NOW - 5),
+                PeerPathView("carol", PathKind.NONE, None, None),
+            ),
+            queued=1,
+            unread=2,
+            requests=1,
+        )
+
+    async def contacts(self) -> tuple[ContactView, ...]:
+        return tuple(sorted(self.people.values(), key=lambda one: (one.state is not ContactState.ACCEPTED, one.alias)))
+
+    async def contact(self, contact: str) -> ContactView:
+        for one in self.people.values():
+            if contact == one.alias or (len(contact) >= 8 and one.account.startswith(contact)):
+                return one
+        raise NotFound(f"no contact {contact!r}; there are bob and carol")
+
+    async def rename(self, contact: str, alias: str) -> ContactView:
+        one = await self.contact(contact)
+        if alias in self.people:
+            raise Refused(f"the alias {alias!r} is taken")
+        del self.people[one.alias]
+        self.people[alias] = replace(one, alias=alias)
+        return self.people[alias]
+
+    async def invite(self, *, label: str, valid_seconds: float, one_use: bool) -> InviteView:
+        name = f"inv{len(self.links) + 1}"
+        self.links[name] = InviteView(name, label, None, one_use, NOW, NOW + valid_seconds, None)
+        return replace(self.links[name], link=LINK)
+
+    async def invites(self) -> tuple[InviteView, ...]:
+        return tuple(self.links.values())
+
+    async def revoke_invite(self, invite: str) -> None:
+        if self.links.pop(invite, None) is None:
+            raise NotFound(f"no invite {invite!r}")
+
+    async def add(self, link: str, *, alias: str | None, intro: str) -> ContactView:
+        if self.crash is not None:
+            raise self.crash
+        self.calls.append(("add", (link, alias, intro)))
+        name = alias or "frank"
+        self.people[name] = a_contact(name, "f4a" + "4" * 61, ContactState.REQUESTING, reason="frank is not online")
+        return self.people[name]
+
+    async def requests(self) -> tuple[ContactView, ...]:
+        return tuple(one for one in self.people.values() if one.state is ContactState.INCOMING)
+
+    async def accept(self, contact: str, *, alias: str | None) -> ContactView:
+        one = await self.contact(contact)
+        if one.state is not ContactState.INCOMING:
+            raise Refused(f"{one.alias} does not wait for an answer")
+        del self.people[one.alias]
+        accepted = replace(one, state=ContactState.ACCEPTED, alias=alias or one.alias, intro=None)
+        self.people[accepted.alias] = accepted
+        return accepted
+
+    async def refuse(self, contact: str) -> None:
+        one = await self.contact(contact)
+        self.people[one.alias] = replace(one, state=ContactState.REFUSED)
+
+    async def block(self, contact: str) -> None:
+        one = await self.contact(contact)
+        self.people[one.alias] = replace(one, state=ContactState.BLOCKED)
+
+    async def send(
+        self, contact: str, text: str, *, reply_to: str | None, disappear_seconds: float | None
+    ) -> MessageView:
+        one = await self.contact(contact)
+        if one.state is not ContactState.ACCEPTED:
+            raise Refused(f"{one.alias} has not accepted you yet")
+        view = a_message(len(self.texts) + 1, one.alias, text=text, reply_to=reply_to)
+        if disappear_seconds is not None:
+            view = replace(view, expires_at=view.sent_at + disappear_seconds)
+        self.texts[view.id] = view
+        self.emit("message", asdict(view))
+        if self.delivers is not None:
+            path = PathKind.RELAYED if self.delivers is not Status.FAILED else None
+            reason = "bob's device is gone" if self.delivers is Status.FAILED else None
+            self.advance(view.id, self.delivers, path=path, reason=reason)
+        return view
+
+    async def react(self, message: str, emoji: str) -> None:
+        view = await self.message(message)
+        self.texts[view.id] = replace(view, reactions=(ReactionView("me", emoji),) if emoji else ())
+
+    async def edit(self, message: str, text: str) -> MessageView:
+        view = await self.message(message)
+        if not view.outgoing:
+            raise Refused("only messages of yours can be edited")
+        self.texts[view.id] = replace(view, text=text, edited=True)
+        return self.texts[view.id]
+
+    async def delete(self, message: str) -> None:
+        view = await self.message(message)
+        self.texts[view.id] = replace(view, text=None, deleted=True)
+
+    async def message(self, message: str) -> MessageView:
+        for one in self.texts.values():
+            if one.id == message or (len(message) >= 8 and one.id.startswith(message)):
+                return one
+        raise NotFound(f"no message {message!r}")
+
+    async def history(self, contact: str, *, limit: int, before: str | None) -> tuple[MessageView, ...]:
+        one = await self.contact(contact)
+        found = [view for view in self.texts.values() if view.contact == one.alias]
+        if before is not None:
+            found = found[: [view.id for view in found].index((await self.message(before)).id)]
+        return tuple(found[-limit:])
+
+    async def mark_read(self, contact: str) -> int:
+        one = await self.contact(contact)
+        self.people[one.alias] = replace(one, unread=0)
+        return one.unread
+
+    async def verify(self, contact: str) -> VerifyView:
+        one = await self.contact(contact)
+        return VerifyView(one.alias, "0123456789" * 6, "covey:verify.abc", one.verified, ("12D3KooWBob",))
+
+    async def set_verified(self, contact: str, *, verified: bool) -> VerifyView:
+        one = await self.contact(contact)
+        self.people[one.alias] = replace(one, verified=verified)
+        return await self.verify(contact)
+
+    async def ping(self, contact: str) -> PingView:
+        one = await self.contact(contact)
+        if one.path is PathKind.NONE:
+            raise Refused(f"no path to {one.alias}: it is not online")
+        return PingView(one.alias, one.path, 0.0123)
+
+    @asynccontextmanager
+    async def events(self, *, after: int | None) -> AsyncIterator[AsyncIterator[EventView]]:
+        send, receive = trio.open_memory_channel[EventView](math.inf)
+        if after is not None:
+            for event in self.kept:
+                if event.id > after:
+                    send.send_nowait(event)
+        self.subscribers.add(send)
+        try:
+            with send, receive:
+                yield receive
+        finally:
+            self.subscribers.discard(send)
