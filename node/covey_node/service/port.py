@@ -15,28 +15,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-
-class ContactState(StrEnum):
-    """How far two people are in getting to know each other, seen from this node."""
-
-    REQUESTING = "requesting"  # we used a link; the request has not been acknowledged by the other side
-    REQUESTED = "requested"  # the other side has our request and has not answered
-    INCOMING = "incoming"  # they asked; our user has not decided
-    ACCEPTED = "accepted"  # both may write
-    REFUSED = "refused"  # they refused, or the invite was used or has expired
-    BLOCKED = "blocked"
-
-
-class Status(StrEnum):
-    """A message's status. It only moves forward; `expired` and `failed` are ends."""
-
-    QUEUED = "queued"
-    SENT = "sent"
-    DELIVERED = "delivered"
-    READ = "read"
-    EXPIRED = "expired"
-    FAILED = "failed"
-    RECEIVED = "received"  # the one status of an incoming message
+from covey_node.protocol.status import ContactState as ContactState
+from covey_node.protocol.status import Status as Status
 
 
 class PathKind(StrEnum):

@@ -1,0 +1,113 @@
+"""`/covey/chat/1` on kept-open streams: packets one way, acknowledgements the other.
+
+Owns: the two stream shells. Spec: docs/spec/chat.md.
+Never touches: the database, sessions. What a packet means is the receiver's business; when one is sent, the lane's.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+
+import trio
+
+from covey_core.errors import StreamLost
+from covey_core.host import Host, Stream
+from covey_core.peers import PeerId
+from covey_core.wire.framing import encode_frame
+from covey_node import limits
+from covey_node.protocol.frames import Ack, Outcome, Packet, decode_chat_frame, encode_ack, encode_packet
+
+Receiver = Callable[[PeerId, Sequence[bytes]], Awaitable[list[Outcome]]]
+"""Takes packets of one device in order, returns what became of each once that is durable."""
+
+
+class ChatServer:
+    """Takes the packets of other devices."""
+
+    def __init__(self, host: Host, receive: Receiver) -> None:
+        self._receive = receive
+        self._streams: Counter[PeerId] = Counter()
+        host.handle(host.network.protocol("chat"), self._serve)
+
+    async def _serve(self, stream: Stream) -> None:
+        if self._streams[stream.peer] >= limits.CHAT_STREAMS_PER_PEER_MAX:
+            await stream.reset()
+            return
+        self._streams[stream.peer] += 1
+        try:
+            await self._take_packets(stream)
+        finally:
+            self._streams[stream.peer] -= 1
+            if not self._streams[stream.peer]:
+                del self._streams[stream.peer]
+
+    async def _take_packets(self, stream: Stream) -> None:
+        send, receive = trio.open_memory_channel[Packet](limits.UNACKED_PACKETS_MAX)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._answer, stream, receive)
+            async with send:
+                while (payload := await stream.read_frame(limit=limits.CHAT_FRAME_BYTES)) is not None:
+                    frame = decode_chat_frame(payload)
+                    if isinstance(frame, Packet):
+                        await send.send(frame)
+        await stream.close()
+
+    async def _answer(self, stream: Stream, packets: trio.MemoryReceiveChannel[Packet]) -> None:
+        async for packet in packets:
+            batch = [packet]
+            while len(batch) < limits.UNACKED_PACKETS_MAX:
+                try:
+                    batch.append(packets.receive_nowait())
+                except (trio.WouldBlock, trio.EndOfChannel):
+                    break
+            outcomes = await self._receive(stream.peer, [item.blob for item in batch])
+            answer = b"".join(
+                encode_frame(encode_ack(Ack(item.number, outcome)), limit=limits.CHAT_FRAME_BYTES)
+                for item, outcome in zip(batch, outcomes, strict=True)
+            )
+            with trio.move_on_after(limits.ACK_SECONDS) as scope:
+                await stream.write(answer)
+            if scope.cancelled_caught:
+                raise StreamLost("the peer does not read its acknowledgements")
+
+
+class ChatStream:
+    """Our packets to one device."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    @property
+    def relayed(self) -> bool:
+        """Whether the stream runs through a relay."""
+        return self._stream.relayed
+
+    @classmethod
+    async def open(cls, host: Host, peer: PeerId) -> ChatStream:
+        """Open a stream on the connection that stands; Unreachable or StreamLost when there is none."""
+        return cls(await host.open_stream(peer, host.network.protocol("chat")))
+
+    async def send(self, packets: Sequence[Packet]) -> None:
+        """Write packets in one go; StreamLost when the peer takes nothing for `limits.ACK_SECONDS`."""
+        data = b"".join(encode_frame(encode_packet(item), limit=limits.CHAT_FRAME_BYTES) for item in packets)
+        with trio.move_on_after(limits.ACK_SECONDS) as scope:
+            await self._stream.write(data)
+        if scope.cancelled_caught:
+            raise StreamLost("the peer reads nothing")
+
+    async def next_ack(self) -> Ack | None:
+        """Return the next acknowledgement, None at the end of the stream. Waits as long as the stream stands."""
+        while (payload := await self._stream.read_frame(limit=limits.CHAT_FRAME_BYTES)) is not None:
+            frame = decode_chat_frame(payload)
+            if isinstance(frame, Ack):
+                return frame
+        return None
+
+    async def close(self) -> None:
+        """Close the stream in both directions."""
+        await self._stream.close()
+
+    async def reset(self) -> None:
+        """Give the stream up."""
+        await self._stream.reset()
