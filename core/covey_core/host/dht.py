@@ -1,0 +1,297 @@
+"""Covey's DHT: values at the servers nearest to their keys, on libp2p's Kademlia wire format.
+
+Owns: joining, put, get, and the upkeep of the routing table. Spec: docs/spec/dht.md; libp2p specs, kad-dht. It is our
+own, not py-libp2p's: docs/adr/0015 says why. Never touches: what the values mean (validators do).
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import trio
+
+from covey_core.errors import CoveyError, ProtocolViolation
+from covey_core.host import kad_limits as limits
+from covey_core.host.dht_metrics import DhtMetrics
+from covey_core.host.dht_server import DhtServer
+from covey_core.host.kad_addrs import dialable
+from covey_core.host.kad_client import request
+from covey_core.host.kad_lookup import Lookup
+from covey_core.host.kad_store import PutOutcome, RecordStore, RecordValidator
+from covey_core.host.kad_table import RoutingTable, position
+from covey_core.host.kad_wire import KadMessage, KadPeer, Kind
+from covey_core.logs import get_logger
+from covey_core.network import peer_in
+from covey_core.peers import PeerId, peer_id_bytes, short
+
+if TYPE_CHECKING:
+    from covey_core.host import Host
+
+log = get_logger(__name__)
+
+_Closer = Sequence[KadPeer]
+_FROM_US = "self"
+
+
+class Dht:
+    """One DHT on one host. Made by `open_dht`."""
+
+    def __init__(
+        self,
+        host: Host,
+        table: RoutingTable,
+        store: RecordStore,
+        *,
+        server: bool,
+        wall_clock: Callable[[], float],
+    ) -> None:
+        self._host = host
+        self._table = table
+        self._store = store
+        self._server = server
+        self._wall_clock = wall_clock
+        self._protocol = f"{host.network.kad_prefix}/kad/1.0.0"
+        self._seeds: dict[PeerId, tuple[str, ...]] = {}
+
+    @property
+    def routing_peers(self) -> int:
+        """How many servers the routing table holds."""
+        return len(self._table)
+
+    @property
+    def records(self) -> int:
+        """How many records we hold for others."""
+        return len(self._store)
+
+    def servers(self) -> tuple[KadPeer, ...]:
+        """Return the servers in the routing table with their addresses."""
+        return self._table.peers()
+
+    async def bootstrap(self, addrs: Iterable[str]) -> int:
+        """Join at the servers at `addrs` (multiaddrs ending in /p2p/<PeerId>) and fill the routing table.
+
+        The addresses come from whoever made the network or from our own memory, so the scope is not asked. Those that
+        do not answer are tried again in the background. Returns how many servers the table holds; never raises for a
+        peer that does not answer.
+        """
+        for addr in addrs:
+            peer = peer_in(addr)
+            if peer != self._host.peer_id and (peer in self._seeds or len(self._seeds) < limits.SEED_ADDRESSES):
+                known = self._seeds.get(peer, ())
+                self._seeds[peer] = tuple(dict.fromkeys((*known, addr)))[-limits.PEER_ADDRESSES :]
+        await self._join()
+        return len(self._table)
+
+    async def put(self, key: str, value: bytes) -> int:
+        """Put a value (up to 32 KiB) under `key` ("/namespace/rest", up to 50 bytes) at the 20 nearest servers.
+
+        Returns how many hold it now, ourselves included when we are a server; 0 when none could be reached within
+        15 s. Raises `ProtocolViolation` when the value does not pass the namespace's validator.
+        """
+        raw_key = key.encode()
+        self._store.check(raw_key, value, now=self._wall_clock())
+        message = KadMessage(Kind.PUT_VALUE, raw_key, value)
+        holders: list[PeerId] = []
+        scope = trio.CancelScope()
+
+        async def put_at(peer: KadPeer) -> None:
+            answer = await self._ask(peer, message)
+            if answer is not None and answer.value == value:
+                holders.append(peer.peer)
+                scope.deadline = min(scope.deadline, trio.current_time() + limits.PUT_PATIENCE_SECONDS)
+
+        with trio.move_on_after(limits.OPERATION_SECONDS):
+            nearest = await self._nearest(raw_key)
+            with scope:
+                async with trio.open_nursery() as nursery:
+                    for peer in nearest:
+                        nursery.start_soon(put_at, peer)
+        if self._server:
+            outcome = self._store.put(raw_key, value, source=_FROM_US, now=self._wall_clock())
+            return len(holders) + (outcome in {PutOutcome.STORED, PutOutcome.REFRESHED})
+        return len(holders)
+
+    async def get(self, key: str) -> tuple[bytes, ...]:
+        """Return the distinct valid values that the servers nearest to `key` hold, the best one first.
+
+        All of the 20 nearest are asked, or as many as it takes until 8 held a value; a copy of our own counts as one
+        holder and never answers alone. Empty when none was found within 15 s.
+        """
+        raw_key = key.encode()
+        values: list[bytes] = []
+
+        async def get_at(peer: KadPeer) -> _Closer | None:
+            answer = await self._ask(peer, KadMessage(Kind.GET_VALUE, raw_key))
+            if answer is None:
+                return None
+            if answer.value is not None and answer.key == raw_key:
+                try:
+                    self._store.check(raw_key, answer.value, now=self._wall_clock())
+                    values.append(answer.value)
+                except ProtocolViolation as exc:
+                    log.debug("dht.value.refused", peer=short(peer.peer), problem=str(exc))
+            return answer.closer
+
+        with trio.move_on_after(limits.OPERATION_SECONDS):
+            await self._look_up(raw_key, get_at, enough=lambda: len(values) >= limits.QUORUM_HOLDERS)
+        own = self._store.get(raw_key, now=self._wall_clock())
+        distinct = tuple(dict.fromkeys((*values, own[0]) if own is not None else values))
+        if len(distinct) < 2:  # noqa: PLR2004 - nothing to choose from
+            return distinct
+        best = distinct[self._store.check(raw_key, distinct[0], now=self._wall_clock()).select(distinct)]
+        return (best, *(value for value in distinct if value != best))
+
+    async def find_peer(self, peer: PeerId) -> tuple[str, ...]:
+        """Return the addresses of a DHT server, empty when nobody near its id knows it."""
+        target = peer_id_bytes(peer)
+        found: list[str] = []
+
+        async def find_at(asked: KadPeer) -> _Closer | None:
+            answer = await self._ask(asked, KadMessage(Kind.FIND_NODE, target))
+            if answer is None:
+                return None
+            for named in (*answer.closer, asked):
+                if named.peer == peer:
+                    found.extend(dialable(named.addrs, self._host.network.scope))
+            return answer.closer
+
+        with trio.move_on_after(limits.OPERATION_SECONDS):
+            await self._look_up(target, find_at, enough=lambda: bool(found))
+        return tuple(dict.fromkeys(found))
+
+    async def keep_up(self) -> None:
+        """Every 5 s join again while the table is empty, ask failed servers whose pause is over, and refresh when due.
+
+        A refresh, every 5 minutes, looks up our own id and a random one (libp2p specs, kad-dht, "Bootstrap process").
+        """
+        refreshed_at = trio.current_time()
+        while True:
+            await trio.sleep(limits.UPKEEP_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311 - spreads load
+            if trio.current_time() - refreshed_at >= limits.REFRESH_SECONDS:
+                refreshed_at = trio.current_time()
+                await self._join()
+                with trio.move_on_after(limits.OPERATION_SECONDS):
+                    await self._nearest(secrets.token_bytes(32))
+            elif not len(self._table):
+                await self._join()
+            async with trio.open_nursery() as nursery:
+                for peer in self._table.due(now=trio.current_time())[: limits.CONCURRENT_REQUESTS]:
+                    nursery.start_soon(self._ask, peer, KadMessage(Kind.PING))
+
+    async def _join(self) -> None:
+        """Ask the seeds that are not in the table for the servers near us, then those."""
+        own = peer_id_bytes(self._host.peer_id)
+        message = KadMessage(Kind.FIND_NODE, own)
+        async with trio.open_nursery() as nursery:
+            places = trio.Semaphore(limits.CONCURRENT_REQUESTS)
+
+            async def ask(seed: KadPeer) -> None:
+                async with places:
+                    await self._ask(seed, message)
+
+            for peer, addrs in self._seeds.items():
+                if peer not in self._table:
+                    nursery.start_soon(ask, KadPeer(peer, addrs))
+        with trio.move_on_after(limits.OPERATION_SECONDS):
+            await self._nearest(own)
+
+    async def _nearest(self, key: bytes) -> _Closer:
+        """Return the servers nearest to a key; those that were slow to answer a moment ago too."""
+
+        async def find_at(peer: KadPeer) -> _Closer | None:
+            answer = await self._ask(peer, KadMessage(Kind.FIND_NODE, key))
+            return None if answer is None else answer.closer
+
+        return (await self._look_up(key, find_at)).found(with_slow=True)
+
+    async def _look_up(
+        self,
+        key: bytes,
+        ask: Callable[[KadPeer], Awaitable[_Closer | None]],
+        *,
+        enough: Callable[[], bool] = lambda: False,
+    ) -> Lookup:
+        """Ask ever nearer servers until the nearest have answered, or `enough`, or only slow ones are left."""
+        start = self._table.closest(position(key), limits.BUCKET_PEERS, now=trio.current_time())
+        if not start:
+            start = tuple(KadPeer(peer, addrs) for peer, addrs in self._seeds.items())
+        lookup = Lookup(position(key), start, own=self._host.peer_id)
+        send, receive = trio.open_memory_channel[tuple[KadPeer, _Closer | None]](limits.CONCURRENT_REQUESTS)
+
+        async def ask_one(peer: KadPeer) -> None:
+            await send.send((peer, await ask(peer)))
+
+        async with trio.open_nursery() as nursery:
+            while not lookup.over and not enough():
+                for peer in lookup.to_ask():
+                    nursery.start_soon(ask_one, peer)
+                patience = limits.PATIENCE_SECONDS if lookup.waiting_only else limits.OPERATION_SECONDS
+                with trio.move_on_after(patience) as waited:
+                    answered, closer = await receive.receive()
+                if waited.cancelled_caught:
+                    for slow in lookup.slow():
+                        self._table.failed(slow.peer, now=trio.current_time())
+                    break
+                if closer is None:
+                    lookup.failed(answered.peer)
+                else:
+                    lookup.answered(answered.peer, self._dialable(closer))
+            nursery.cancel_scope.cancel()
+        return lookup
+
+    def _dialable(self, peers: _Closer) -> list[KadPeer]:
+        scope = self._host.network.scope
+        named = (KadPeer(p.peer, dialable(p.addrs, scope)) for p in peers)
+        return [p for p in named if p.addrs or p.peer in self._table or self._host.connections(p.peer)]
+
+    async def _ask(self, peer: KadPeer, message: KadMessage) -> KadMessage | None:
+        """Return the answer, or None when there was none; the table learns of both."""
+        try:
+            answer = await request(self._host, self._protocol, peer, message)
+        except CoveyError as exc:
+            if message.kind is not Kind.PUT_VALUE:  # a put may be refused for its value
+                self._table.failed(peer.peer, now=trio.current_time())
+            log.debug("dht.request.failed", peer=short(peer.peer), problem=str(exc))
+            return None
+        self._table.answered(peer.peer, peer.addrs, now=trio.current_time())
+        return answer
+
+
+@asynccontextmanager
+async def open_dht(
+    host: Host,
+    *,
+    server: bool,
+    validators: Mapping[str, RecordValidator],
+    metrics: DhtMetrics | None = None,
+    wall_clock: Callable[[], float] = time.time,
+) -> AsyncIterator[Dht]:
+    """Run a DHT on `host` until the block ends.
+
+    `validators` maps a namespace ("c" for keys "/c/...") to its rules; values of other namespaces are refused. A
+    `server` answers others and holds values; a client only asks. Several DHTs in one process, one a host, do not know
+    of each other. `wall_clock` gives Unix seconds for the validators.
+    """
+    table = RoutingTable(host.peer_id)
+    store = RecordStore(validators)
+    dht = Dht(host, table, store, server=server, wall_clock=wall_clock)
+    if metrics is not None:
+        metrics.observe(routing_peers=lambda: len(table), records=lambda: len(store))
+    serving: DhtServer | None = None
+    async with trio.open_nursery() as nursery:
+        if server:
+            protocol = f"{host.network.kad_prefix}/kad/1.0.0"
+            serving = DhtServer(host, protocol, table, store, nursery, metrics=metrics, wall_clock=wall_clock)
+            host.handle(protocol, serving.serve)
+        nursery.start_soon(dht.keep_up)
+        try:
+            yield dht
+        finally:
+            if serving is not None:
+                serving.stop()
+            nursery.cancel_scope.cancel()
