@@ -1,4 +1,27 @@
-"""Every bound of the node, with its unit and its reason. Shared bounds are in covey_core.limits."""
+"""The bounds of the node, with their units and their sources.
+
+Owns: constants only. Every bound that a peer or a user can run into, with its unit and its
+reason; bounds that all components share are in covey_core.limits.
+Never touches: code.
+"""
+
+# --- store (docs/spec/store.md) ---
+STORE_QUEUE_CALLS = 1024  # functions waiting for the database, about 0.3 s of work; the next caller waits
+STORE_BATCH_CALLS = 256  # functions in one COMMIT; over 64 the fsync costs little beside the work
+STORE_WAL_BYTES = 8 * 1024 * 1024  # the write-ahead log is cut back to this size at a checkpoint
+STORE_LOCK_WAIT_SECONDS = 5.0  # for a backup tool's connection; Covey itself holds one connection
+STORE_VACUUM_PAGES = 2048  # 4 KiB pages given back to the file system in one housekeeping transaction
+KEY_FILE_BYTES = 16 * 1024  # key.json has about 500 bytes
+ALIAS_CHARS = 64  # fits a line of a terminal
+SESSIONS_PER_DEVICE = 5  # two that were begun at the same moment, and some after lost answers (Sesame leaves it open)
+RECEIVED_PER_DEVICE = 20_000  # hashes of taken packets, to acknowledge a repeated one without opening it
+RECEIVED_SECONDS = 45 * 24 * 3600  # longer than a packet lives in the sender's outbox
+HISTORY_PAGE_MESSAGES = 500  # most messages of one page of history
+OUTBOX_PER_DEVICE = 10_000  # undelivered packets to one device; the next send is refused with the reason
+DUE_DELIVERIES = 256  # packets read from the outbox at one time, at most 16 MiB
+BACKOFF_FIRST_SECONDS = 2.0  # longest wait after the first failed attempt
+BACKOFF_MAX_SECONDS = 300.0  # longest wait after many; a peer that appears wakes its packets at once
+BACKOFF_FACTOR = 2.0  # growth of the longest wait with each failed attempt
 
 # --- contents (docs/spec/contents.md) ---
 MESSAGE_ID_BYTES = 16  # 128 random bits: no collision in anybody's lifetime
@@ -27,6 +50,7 @@ ACK_SECONDS = 30  # after that the peer is taken for dead and the packet goes ov
 OPEN_CHAT_SECONDS = 20  # dialling, negotiating and opening one stream, over two relays in turn
 CHAT_IDLE_SECONDS = 300  # a stream that carried nothing for so long is closed; opening one costs 2 ms
 BUNDLE_REQUESTS_PER_PEER_PER_MINUTE = 6  # key bundles cost a stranger nothing and us a KEM key pair each
+BUNDLE_ASKERS_KEPT = 4096  # peers whose last questions are remembered; 100 bytes each
 INCOMING_REQUESTS_MAX = 200  # undecided requests of strangers; further ones are told to come back later
 
 # --- delivery (docs/spec/delivery.md) ---
