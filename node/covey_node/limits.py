@@ -12,6 +12,7 @@ STORE_WAL_BYTES = 8 * 1024 * 1024  # the write-ahead log is cut back to this siz
 STORE_LOCK_WAIT_SECONDS = 5.0  # for a backup tool's connection; Covey itself holds one connection
 STORE_VACUUM_PAGES = 2048  # 4 KiB pages given back to the file system in one housekeeping transaction
 KEY_FILE_BYTES = 16 * 1024  # key.json has about 500 bytes
+SECRET_FILE_BYTES = 4 * 1024  # a secret file holds a key of 32 bytes or a line of text
 ALIAS_CHARS = 64  # fits a line of a terminal
 SESSIONS_PER_DEVICE = 5  # two that were begun at the same moment, and some after lost answers (Sesame leaves it open)
 RECEIVED_PER_DEVICE = 20_000  # hashes of taken packets, to acknowledge a repeated one without opening it

@@ -40,6 +40,18 @@ class WrongPassphrase(CoveyError):
     """The passphrase, or the secret file, does not open this home's key. Nothing was changed."""
 
 
+class SecretTooShort(CoveyError):
+    """A secret file holds too little to be guessed by nobody."""
+
+    def __init__(self, *, path: str, size: int, least: int) -> None:
+        super().__init__(
+            f"{path} holds {size} bytes, and a secret file needs {least} random ones or more: "
+            f"make one with `openssl rand -base64 32 > {path}`"
+        )
+        self.size = size
+        self.least = least
+
+
 class HomeMissing(CoveyError):
     """There is no node's home in that directory."""
 

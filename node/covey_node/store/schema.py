@@ -107,6 +107,7 @@ CREATE TABLE messages (
 CREATE INDEX messages_by_message_id ON messages (message_id);
 CREATE INDEX messages_by_contact ON messages (contact_id, id);
 CREATE INDEX messages_unread ON messages (contact_id, id) WHERE outgoing = 0 AND read_at IS NULL;
+CREATE INDEX messages_by_status ON messages (status, contact_id) WHERE outgoing = 1;
 CREATE INDEX messages_expiring ON messages (expires_at) WHERE expires_at IS NOT NULL;
 CREATE TABLE reactions (
     message_row INTEGER NOT NULL REFERENCES messages (id) ON DELETE CASCADE,
@@ -133,6 +134,7 @@ CREATE TABLE deliveries (
     UNIQUE (device_key, packet_hash)
 );
 CREATE INDEX deliveries_by_device ON deliveries (contact_id, device_key);
+CREATE INDEX deliveries_unsealed ON deliveries (contact_id, device_key) WHERE packet IS NULL;
 CREATE INDEX deliveries_deadline ON deliveries (next_attempt_at);
 CREATE INDEX deliveries_expiring ON deliveries (expires_at);
 CREATE INDEX deliveries_by_message ON deliveries (message_row) WHERE message_row IS NOT NULL;
