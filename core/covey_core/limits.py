@@ -12,9 +12,6 @@ UVARINT_MAX_BYTES: Final = 9
 FRAME_READ_BUFFER_BYTES: Final = 65_536
 """What one read of a stream asks for; Yamux's initial window is 256 KiB, so four of these fill it."""
 
-PEER_ID_BYTES: Final = 38
-"""An Ed25519 PeerId: identity multihash (2) around the key protobuf (4 + 32). libp2p specs, peer-ids."""
-
 ADDRESS_MAX_CHARS: Final = 512
 """One multiaddr as text. The longest honest one (dns4, wss, p2p, p2p-circuit, p2p) stays under 400."""
 
@@ -103,3 +100,9 @@ OPS_READ_SECONDS: Final = 10.0
 
 HEALTH_CHECKS: Final = 32
 """Heartbeat and readiness checks a component may register."""
+
+SHUTDOWN_HARD_SECONDS: Final = 9.5
+"""From SIGTERM to the end of the process when cancellation has not helped."""
+
+OPS_REQUEST_BYTES: Final = 8_192
+"""The head of a request to the operations port."""

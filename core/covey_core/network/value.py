@@ -12,7 +12,7 @@ from covey_core import limits
 from covey_core.errors import LinkInvalid, ProtocolViolation, SettingsInvalid
 from covey_core.link import encode_link, expect_link
 from covey_core.network.scope import PRIVATE_RANGES, Scope
-from covey_core.peers import PeerId, public_key_of
+from covey_core.peers import PeerId, peer_id_bytes
 from covey_core.wire.netlink import NetworkFields, RelayFields, decode_network, encode_network
 
 ID_BYTES: Final = 16
@@ -126,7 +126,7 @@ def peer_in(addr: str) -> PeerId:
     head, found, peer = addr.rpartition("/p2p/")
     if not found or not head:
         raise ProtocolViolation(f"the address {addr[: limits.ADDRESS_MAX_CHARS]!r} does not end in /p2p/<PeerId>")
-    public_key_of(PeerId(peer))
+    peer_id_bytes(PeerId(peer))
     return PeerId(peer)
 
 
