@@ -1,0 +1,18 @@
+"""The host: the only room of the core that knows libp2p. Spec: docs/spec/host.md."""
+
+from covey_core.host.connection import ConnectionInfo
+from covey_core.host.events import Connected, Disconnected
+from covey_core.host.factory import HostConfig, open_host
+from covey_core.host.host import Host, ProtocolRefused
+from covey_core.host.streams import Stream
+
+__all__ = [
+    "Connected",
+    "ConnectionInfo",
+    "Disconnected",
+    "Host",
+    "HostConfig",
+    "ProtocolRefused",
+    "Stream",
+    "open_host",
+]

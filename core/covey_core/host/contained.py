@@ -1,0 +1,50 @@
+"""The one place where any error of foreign code is caught: stream handlers, handshakes, libp2p's own tasks.
+
+Owns: the guard. Spec: docs/adr/0002 (a raising handler ended the whole host). Never touches: `trio.Cancelled`, which is
+no `Exception` and passes through.
+"""
+
+import traceback
+from types import TracebackType
+from typing import Self
+
+import trio
+
+
+class Contained:
+    """`with Contained() as outcome:` runs a block whose errors must not go further; they stand in `outcome.error`."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
+    ) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self.error = error
+        return True
+
+
+def shielded(seconds: float) -> trio.CancelScope:
+    """Return a scope for a last word: cancellation from outside does not reach it, but it ends after `seconds`."""
+    scope = trio.CancelScope(shield=True)
+    scope.deadline = trio.current_time() + seconds
+    return scope
+
+
+def kind_of(error: BaseException) -> str:
+    """Return the error's class: what a log may say about it (its text may hold addresses or worse)."""
+    return type(error).__name__
+
+
+def place_of(error: BaseException) -> str:
+    """Return "module.py:123 function" of where the error was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return "unknown"
+    last = frames[-1]
+    return f"{last.filename.rpartition('/')[2]}:{last.lineno} {last.name}"

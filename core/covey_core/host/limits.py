@@ -1,0 +1,94 @@
+"""Every bound of the host, with its unit in the name and where it comes from.
+
+Owns: the numbers of covey_core.host. Spec: docs/spec/host.md. Never touches: anything else.
+"""
+
+from typing import Final
+
+# --- connections -----------------------------------------------------------------------------------------------------
+MAX_CONNECTIONS: Final = 1_000
+"""Connections of a host at once, both directions. 57 KB and 6 tasks an idle one: 57 MB."""
+
+SHARE_PER_IP: Final = 4
+"""One address (/32, /56) may hold at most one n-th of all connections: a NAT's users, never the whole host."""
+
+MAX_CONNECTIONS_PER_PEER: Final = 4
+"""A peer's connections at once, hard: two of each kind may overlap while one replaces the other."""
+
+KEPT_DIRECT: Final = 1
+"""Direct connections to one peer that stay; one side (the smaller PeerId) closes the older ones."""
+
+KEPT_RELAYED: Final = 2
+"""Relayed connections to one peer that stay: one over each of two relays."""
+
+MAX_UPGRADES: Final = 128
+"""Inbound connections in the handshake at once; 10.6 ms CPU each, so more would miss their deadline anyway."""
+
+MAX_DIALS: Final = 32
+"""Outbound dials in flight. go-libp2p: DefaultMaxConcurrentDials."""
+
+DIALED_ADDRESSES: Final = 8
+"""Addresses of one peer that one `connect` tries, at once."""
+
+# --- streams ---------------------------------------------------------------------------------------------------------
+INBOUND_STREAMS_PER_CONNECTION: Final = 256
+"""Streams a peer may have open to us on one connection; more are reset. Yamux's own accept backlog is 256."""
+
+UNPROVEN_STREAMS_PER_CONNECTION: Final = 16
+"""The same before the connection is admitted: identify, ping, admit and a few that wait."""
+
+OUTBOUND_STREAMS_PER_CONNECTION: Final = 256
+"""Streams we may have open on one connection; py-libp2p's Yamux has 256 slots and would wait for ever."""
+
+STREAM_BUFFER_BYTES: Final = 1_048_576
+"""Unread bytes of one stream. A peer that sends past its window (hashicorp yamux spec) is cut off."""
+
+STREAM_PROTOCOL_BYTES: Final = 1_024
+"""One multistream-select message. Covey's longest protocol id has 60 bytes; go-multistream allows 64 KiB."""
+
+STREAM_PROTOCOL_TRIES: Final = 16
+"""Protocols a dialer may propose on one stream before it is reset."""
+
+# --- deadlines -------------------------------------------------------------------------------------------------------
+DIAL_SECONDS: Final = 10.0
+"""One address: TCP connect, Noise, Yamux, admission. go-libp2p's DefaultDialTimeout is 15 s over all of it."""
+
+UPGRADE_SECONDS: Final = 5.0
+"""Noise and Yamux on an accepted connection or circuit."""
+
+NEGOTIATE_SECONDS: Final = 5.0
+"""multistream-select on one stream, either side."""
+
+OPEN_STREAM_SECONDS: Final = 5.0
+"""`open_stream`: admission of a young connection, and negotiation."""
+
+WRITE_STALL_SECONDS: Final = 10.0
+"""One Yamux frame (64 KiB at most) that the socket does not take in this time means that the peer is gone."""
+
+CLOSE_SECONDS: Final = 1.0
+"""Telling the peer that a connection or stream ends, before it ends anyway."""
+
+HANDLER_GRACE_SECONDS: Final = 2.0
+"""What stream handlers get to notice that their connection is gone, before they are cancelled."""
+
+LINGER_SECONDS: Final = 30.0
+"""A stream that we closed and the peer did not is reset after this."""
+
+PING_SECONDS: Final = 5.0
+"""One answer to /ipfs/ping/1.0.0."""
+
+LIVENESS_INTERVAL_SECONDS: Final = 15.0
+"""Between two liveness probes of a connection (Yamux ping, 12 bytes)."""
+
+LIVENESS_TIMEOUT_SECONDS: Final = 10.0
+"""A probe without an answer for this long closes the connection: a dead peer is noticed within 25 s."""
+
+SHUTDOWN_SECONDS: Final = 4.0
+"""Closing all connections and listeners at the end; half of what a process has after SIGTERM."""
+
+# --- others ----------------------------------------------------------------------------------------------------------
+EVENTS_QUEUED: Final = 1_024
+"""Connection events a subscriber may be behind; then it loses the oldest and reads `Host.connections()` again."""
+
+REMEMBERED_PEERS: Final = 4_096
+"""Peers whose addresses and protocols libp2p's peer store keeps after they left."""

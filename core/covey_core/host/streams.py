@@ -1,0 +1,152 @@
+"""One stream to one peer, as the rest of Covey sees it.
+
+Owns: reading, writing, frames, half-close, and the translation of every libp2p error into `StreamLost`.
+Spec: docs/spec/host.md, docs/spec/framing.md. Never touches: negotiation, the connection table.
+"""
+
+from typing import Any, Final
+
+import trio
+from libp2p.exceptions import BaseLibp2pError
+from libp2p.network.stream.exceptions import StreamEOF
+from libp2p.network.stream.net_stream import NetStream
+
+from covey_core import limits as core_limits
+from covey_core.errors import FrameTooLarge, StreamLost
+from covey_core.host import limits
+from covey_core.host.contained import shielded
+from covey_core.peers import PeerId
+from covey_core.wire import framing, uvarint
+
+# What libp2p's streams were seen to raise: its own errors, trio's for a socket that went, and dictionary errors of a
+# Yamux that cleared its tables meanwhile.
+LOST: Final = (BaseLibp2pError, OSError, trio.BrokenResourceError, trio.ClosedResourceError, KeyError, ValueError)
+
+
+class Stream:
+    """A stream on which a protocol has been agreed. Every method may raise `StreamLost`, none a third party's error.
+
+    Reads and writes wait as long as the peer makes them wait: the caller sets the deadline. A write that is cancelled
+    resets the stream, since nobody knows how much of it left. One task reads and one writes at a time.
+    """
+
+    def __init__(self, net: NetStream, *, peer: PeerId, remote_addr: str, relayed: bool, protocol: str) -> None:
+        self.peer: Final = peer
+        self.remote_addr: Final = remote_addr
+        self.relayed: Final = relayed
+        self.protocol: Final = protocol
+        self._net = net
+        self._buffer = b""
+        self._ended = False
+        self._is_reset = False
+
+    async def read_some(self, max_bytes: int = core_limits.FRAME_READ_BUFFER_BYTES) -> bytes:
+        """Return 1 to `max_bytes` bytes, or b"" when the peer closed its side cleanly."""
+        if self._buffer:
+            data, self._buffer = self._buffer[:max_bytes], self._buffer[max_bytes:]
+            return data
+        return await self._receive(max_bytes)
+
+    async def write(self, data: bytes) -> None:
+        """Send `data`; returns when it has been handed to the socket, not when the peer has it."""
+        if self._is_reset:
+            raise StreamLost("the stream was reset")
+        try:
+            await self._net.write(data)
+        except LOST as exc:
+            raise StreamLost("the stream broke while writing") from exc
+        except trio.Cancelled:
+            await self.reset()
+            raise
+
+    async def read_frame(self, *, limit: int) -> bytes | None:
+        """Return the next frame's payload, or None when the stream ended between two frames.
+
+        Raises `FrameTooLarge` for an announced size over `limit` bytes, `ProtocolViolation` for a broken length,
+        `StreamLost` when the stream ended inside a frame.
+        """
+        while (header := uvarint.decode(self._buffer)) is None:
+            if not await self._fill():
+                if self._buffer:
+                    raise StreamLost("the stream ended within a frame")
+                return None
+        size, begin = header
+        if size > limit:
+            raise FrameTooLarge(size=size, limit=limit)
+        end = begin + size
+        if len(self._buffer) < end:
+            parts = [self._buffer]
+            missing = end - len(self._buffer)
+            while missing > 0:
+                more = await self._receive(core_limits.FRAME_READ_BUFFER_BYTES)
+                if not more:
+                    self._buffer = b"".join(parts)
+                    raise StreamLost("the stream ended within a frame")
+                parts.append(more)
+                missing -= len(more)
+            self._buffer = b"".join(parts)
+        payload, self._buffer = self._buffer[begin:end], self._buffer[end:]
+        return payload
+
+    async def write_frame(self, payload: bytes, *, limit: int) -> None:
+        """Send one frame; `FrameTooLarge` (before anything is sent) when it has more than `limit` bytes."""
+        await self.write(framing.encode_frame(payload, limit=limit))
+
+    async def close_write(self) -> None:
+        """Tell the peer that nothing more comes; reading goes on."""
+        if self._is_reset:
+            raise StreamLost("the stream was reset")
+        try:
+            with trio.CancelScope(shield=True):
+                await self._net.close_write()
+        except LOST as exc:
+            raise StreamLost("the stream broke while closing") from exc
+
+    async def close(self) -> None:
+        """End the stream from our side: what was written arrives, what still comes is dropped. Never raises."""
+        if self._is_reset:
+            return
+        with shielded(limits.CLOSE_SECONDS) as scope:
+            try:
+                await self._net.close()
+            except LOST:
+                scope.cancel()
+        muxed: Any = self._net.muxed_stream
+        muxed.abandoned_at = trio.current_time()
+
+    async def reset(self) -> None:
+        """End the stream at once in both directions; what is on its way may be lost. Never raises."""
+        self._is_reset = True
+        with shielded(limits.CLOSE_SECONDS) as scope:
+            try:
+                await self._net.reset()
+            except LOST:
+                scope.cancel()
+
+    async def _fill(self) -> bool:
+        more = await self._receive(core_limits.FRAME_READ_BUFFER_BYTES)
+        self._buffer += more
+        return bool(more)
+
+    async def _receive(self, max_bytes: int) -> bytes:
+        if self._is_reset:
+            raise StreamLost("the stream was reset")
+        if self._ended:
+            return b""
+        try:
+            return await self._net.read(max_bytes)
+        except StreamEOF as exc:
+            if self._was_cut():
+                raise StreamLost("the connection or the stream was lost") from exc
+            self._ended = True
+            return b""
+        except LOST as exc:
+            raise StreamLost("the stream broke while reading") from exc
+
+    def _was_cut(self) -> bool:
+        """Whether an "end of stream" is none: upstream reports the same for a reset and for a lost connection."""
+        muxed: Any = self._net.muxed_stream
+        stream_id = muxed.stream_id
+        if stream_id not in muxed.conn.streams:
+            muxed.conn.stream_events.pop(stream_id, None)  # upstream's reader leaves one behind
+        return bool(muxed.reset_received or muxed.conn.event_shutting_down.is_set())
