@@ -9,7 +9,6 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -17,9 +16,10 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from covey_core.errors import CoveyError, LinkInvalid, Unreachable
+from covey_core.logs import get_logger
 from covey_node.service.port import NotFound, Refused
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log = get_logger("api")
 
 
 class ErrorCode(StrEnum):

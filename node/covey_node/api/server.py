@@ -12,7 +12,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import structlog
 import trio
 from hypercorn.config import Config
 from hypercorn.trio.tcp_server import TCPServer
@@ -20,6 +19,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState, Framework
 from hypercorn.utils import wrap_app
 
+from covey_core.logs import get_logger
 from covey_node.api.access import hold_lock, load_or_create_token, publish
 from covey_node.api.address import bind, parse_address, unbind
 from covey_node.api.app import guarded, make_app
@@ -30,7 +30,7 @@ from covey_node.version import version
 if TYPE_CHECKING:
     from trio_typing import TaskStatus  # libp2p brings trio-typing, whose stubs hide trio.TaskStatus from mypy
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+log = get_logger("api")
 
 
 async def serve_api(

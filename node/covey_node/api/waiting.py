@@ -28,10 +28,12 @@ async def wait_until(
         return await read()
     async with port.events(after=None) as events:
         view = await read()
-        with trio.move_on_after(seconds):
-            while not good(view):
-                await anext(events)
-                view = await read()
+        if not good(view):
+            with trio.move_on_after(seconds):
+                async for _ in events:
+                    view = await read()
+                    if good(view):
+                        break
     return view
 
 

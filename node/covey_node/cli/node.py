@@ -1,0 +1,120 @@
+"""Commands about the node itself: status, ping, watch.
+
+Owns: how they are shown. Spec: docs/users.md. Never touches: HTTP itself.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from covey_node.cli.client import Node, NodeGone, path_of
+from covey_node.cli.exits import CliError, ExitCode
+from covey_node.cli.messages import lines_of, state_of
+from covey_node.cli.output import Run
+from covey_node.cli.text import ago, clock, duration, harmless, table
+
+PAUSE_SECONDS = 1.0  # between two pings
+
+
+def status(run: Run) -> int:
+    """`covey status`, and `covey status --why MESSAGE`."""
+    node = Node.at(run.home)
+    if run.options.why is not None:
+        return _why(run, node)
+    view = node.ask("GET", "/v1/status")
+    kind = "private" if view["network_private"] else "public"
+    record = (
+        f"published {ago(view['record_published_at'], run.now)}, at {view['record_holders']} holders"
+        if view["record_published_at"] is not None
+        else "not published yet"
+    )
+    facts = [
+        ("name", view["name"]),
+        ("account", view["account"]),
+        ("network", f"{view['network']} ({kind})" if view["network"] else "none; covey join LINK"),
+        ("node", f"{view['state']}, version {view['version']}, up {duration(max(0, run.now - view['started_at']))}"),
+        ("listens on", ", ".join(view["listen"]) or "nothing (dials only)"),
+        ("bootstraps", f"{view['bootstraps_connected']} connected"),
+        ("contact record", record),
+        ("waiting", f"{view['queued']} queued, {view['unread']} unread, {view['requests']} requests"),
+    ]
+    lines = [f"{name:<15} {harmless(str(value))}" for name, value in facts]
+    if view["relays"]:
+        rows = [(one["operator"], one["peer"][-6:], _relay(one, run.now)) for one in view["relays"]]
+        lines += ["", *table(("RELAY", "PEER", "STATE"), rows)]
+    if view["contacts"]:
+        people = [
+            (
+                one["alias"],
+                one["path"],
+                one["address"] or "",
+                "" if one["since"] is None else ago(one["since"], run.now),
+            )
+            for one in view["contacts"]
+        ]
+        lines += ["", *table(("CONTACT", "PATH", "ADDRESS", "SINCE"), people)]
+    run.out.show(view, lines)
+    return ExitCode.OK
+
+
+def ping(run: Run) -> int:
+    """`covey ping CONTACT`."""
+    node, path = Node.at(run.home), path_of("contacts", run.options.contact, "ping")
+    seconds: list[float] = []
+    for number in range(run.options.count):
+        if number:
+            time.sleep(PAUSE_SECONDS)
+        view = node.ask("POST", path)
+        seconds.append(view["seconds"])
+        run.out.show(view, [f"{harmless(view['alias'])}: {view['seconds'] * 1000:.1f} ms, {view['path']}"])
+    if not run.out.as_json and len(seconds) > 1:
+        best, mean, worst = min(seconds), sum(seconds) / len(seconds), max(seconds)
+        run.out.show(None, [f"best {best * 1000:.1f} ms, mean {mean * 1000:.1f} ms, worst {worst * 1000:.1f} ms"])
+    return ExitCode.OK
+
+
+def watch(run: Run) -> int:
+    """`covey watch`: until Ctrl-C or until the node stops."""
+    node = Node.at(run.home)
+    try:
+        for number, kind, data in node.follow(after=run.options.after, kinds=run.options.kinds):
+            if kind != "open":
+                event = {"id": number, "kind": kind, "data": data}
+                run.out.show(event, [f"{number or '-'}  {kind}  {_event(kind, data)}"])
+    except NodeGone as exc:
+        run.out.fail(exc)
+        return exc.exit_code
+    return ExitCode.OK
+
+
+def _why(run: Run, node: Node) -> int:
+    view = node.ask("GET", path_of("messages", run.options.why))
+    lines = [*lines_of([view], run), f"status    {state_of(view, run)}, since {clock(view['status_at'], run.now)}"]
+    if view["outgoing"]:
+        lines.append(f"attempts  {view['attempts']}")
+        if view["status"] == "queued":
+            try:
+                contact = node.ask("GET", path_of("contacts", view["contact"]))
+            except CliError:
+                contact = {"path": "none", "last_seen": None}
+            lines.append(f"path      {contact['path']}, last seen {ago(contact['last_seen'], run.now)}")
+    run.out.show(view, lines)
+    return ExitCode.OK
+
+
+def _relay(relay: dict[str, Any], now: float) -> str:
+    words = "connected" if relay["connected"] else "not connected"
+    if relay["reserved_until"] is not None:
+        words += f", reserved, renewed before {clock(relay['reserved_until'], now)}"
+    return words + (f" ({relay['reason']})" if relay["reason"] else "")
+
+
+def _event(kind: str, data: dict[str, Any]) -> str:
+    if kind in {"message", "status"} and {"contact", "text", "outgoing", "status"} <= data.keys():
+        direction = "to" if data["outgoing"] else "from"
+        return harmless(f"{direction} {data['contact']}  {data['status']}  {data['text'] or ''}")
+    if kind in {"contact", "request"} and {"alias", "state"} <= data.keys():
+        return harmless(f"{data['alias']}  {data['state']}")
+    return harmless(json.dumps(data))
