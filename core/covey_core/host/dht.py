@@ -11,8 +11,9 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+import structlog
 import trio
 
 from covey_core.errors import CoveyError, ProtocolViolation
@@ -25,14 +26,13 @@ from covey_core.host.kad_lookup import Lookup
 from covey_core.host.kad_store import PutOutcome, RecordStore, RecordValidator
 from covey_core.host.kad_table import RoutingTable, position
 from covey_core.host.kad_wire import KadMessage, KadPeer, Kind
-from covey_core.logs import get_logger
 from covey_core.network import peer_in
 from covey_core.peers import PeerId, peer_id_bytes, short
 
 if TYPE_CHECKING:
     from covey_core.host import Host
 
-log = get_logger(__name__)
+_log: Final = structlog.get_logger("covey.dht")
 
 _Closer = Sequence[KadPeer]
 _FROM_US = "self"
@@ -44,6 +44,7 @@ class Dht:
     def __init__(
         self,
         host: Host,
+        protocol: str,
         table: RoutingTable,
         store: RecordStore,
         *,
@@ -55,7 +56,7 @@ class Dht:
         self._store = store
         self._server = server
         self._wall_clock = wall_clock
-        self._protocol = f"{host.network.kad_prefix}/kad/1.0.0"
+        self._protocol = protocol
         self._seeds: dict[PeerId, tuple[str, ...]] = {}
 
     @property
@@ -134,7 +135,7 @@ class Dht:
                     self._store.check(raw_key, answer.value, now=self._wall_clock())
                     values.append(answer.value)
                 except ProtocolViolation as exc:
-                    log.debug("dht.value.refused", peer=short(peer.peer), problem=str(exc))
+                    _log.debug("dht.value.refused", peer=short(peer.peer), problem=str(exc))
             return answer.closer
 
         with trio.move_on_after(limits.OPERATION_SECONDS):
@@ -256,7 +257,7 @@ class Dht:
         except CoveyError as exc:
             if message.kind is not Kind.PUT_VALUE:  # a put may be refused for its value
                 self._table.failed(peer.peer, now=trio.current_time())
-            log.debug("dht.request.failed", peer=short(peer.peer), problem=str(exc))
+            _log.debug("dht.request.failed", peer=short(peer.peer), problem=str(exc))
             return None
         self._table.answered(peer.peer, peer.addrs, now=trio.current_time())
         return answer
@@ -279,13 +280,13 @@ async def open_dht(
     """
     table = RoutingTable(host.peer_id)
     store = RecordStore(validators)
-    dht = Dht(host, table, store, server=server, wall_clock=wall_clock)
+    protocol = f"{host.network.kad_prefix}/kad/1.0.0"
+    dht = Dht(host, protocol, table, store, server=server, wall_clock=wall_clock)
     if metrics is not None:
         metrics.observe(routing_peers=lambda: len(table), records=lambda: len(store))
     serving: DhtServer | None = None
     async with trio.open_nursery() as nursery:
         if server:
-            protocol = f"{host.network.kad_prefix}/kad/1.0.0"
             serving = DhtServer(host, protocol, table, store, nursery, metrics=metrics, wall_clock=wall_clock)
             host.handle(protocol, serving.serve)
         nursery.start_soon(dht.keep_up)
@@ -293,5 +294,6 @@ async def open_dht(
             yield dht
         finally:
             if serving is not None:
+                host.unhandle(protocol)
                 serving.stop()
             nursery.cancel_scope.cancel()

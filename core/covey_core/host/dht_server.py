@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+import structlog
 import trio
 
 from covey_core.errors import CoveyError, ProtocolViolation, StreamLost
@@ -26,13 +27,12 @@ from covey_core.host.kad_slots import RequestRates, StreamSlots
 from covey_core.host.kad_store import PutOutcome, RecordStore
 from covey_core.host.kad_table import RoutingTable, position
 from covey_core.host.kad_wire import KadMessage, KadPeer, Kind, decode_message, encode_message
-from covey_core.logs import get_logger
 from covey_core.peers import PeerId, peer_id_bytes, short
 
 if TYPE_CHECKING:
     from covey_core.host import Host, Stream
 
-log = get_logger(__name__)
+_log: Final = structlog.get_logger("covey.dht")
 
 
 class _Refused(Exception):
@@ -85,9 +85,9 @@ class DhtServer:
                 return
             except ProtocolViolation as exc:
                 self._count(None, RequestOutcome.VIOLATION)
-                log.debug("dht.request.refused", peer=short(stream.peer), problem=str(exc))
+                _log.debug("dht.request.refused", peer=short(stream.peer), problem=str(exc))
             except (_Refused, trio.TooSlowError):
-                log.debug("dht.stream.ended", peer=short(stream.peer))
+                _log.debug("dht.stream.ended", peer=short(stream.peer))
             else:
                 await stream.close()
                 return
@@ -178,7 +178,7 @@ class DhtServer:
                 self._table.answered(peer, addrs, now=trio.current_time())
         except CoveyError as exc:
             self._asked.pop(peer, None)
-            log.debug("dht.peer.not_met", peer=short(peer), problem=str(exc))
+            _log.debug("dht.peer.not_met", peer=short(peer), problem=str(exc))
         finally:
             self._asking -= 1
 

@@ -122,7 +122,7 @@ IDENTIFY_ADDRESSES: Final = 32
 
 # --- rendezvous --------------------------------------------------------------------------------------------------
 RENDEZVOUS_MESSAGE_BYTES: Final = 131_072
-"""One message: 64 registrations of a signed record of 1 KiB, and slack."""
+"""One message: 60 registrations whose signed records are at their bound of 2 KiB; honest ones have 300 bytes."""
 
 RENDEZVOUS_NAMESPACE_BYTES: Final = 255
 """libp2p specs, rendezvous, "Recommendations": namespaces of at most 255 bytes."""
@@ -148,5 +148,8 @@ RENDEZVOUS_REGISTRATIONS: Final = 4_096
 RENDEZVOUS_PEER_REGISTRATIONS: Final = 16
 """Registrations of one peer. The specification recommends 1,000 for a public point of many applications."""
 
-RENDEZVOUS_PAGE: Final = 64
+RENDEZVOUS_SECONDS: Final = 8.0
+"""One question to a point and its answer; a registration makes the point ask back who we are."""
+
+RENDEZVOUS_PAGE: Final = 60
 """Registrations in one answer; the cookie leads to the next ones."""

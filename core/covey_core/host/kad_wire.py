@@ -50,7 +50,7 @@ class KadMessage:
 
 def encode_message(message: KadMessage) -> bytes:
     """Return the protobuf bytes of a message, without length prefix."""
-    out = kad_pb2.Message(type=kad_pb2.Message.Type.ValueType(message.kind), key=message.key)
+    out = kad_pb2.Message(type=message.kind.name, key=message.key)
     if message.value is not None:
         out.record.key = message.key
         out.record.value = message.value

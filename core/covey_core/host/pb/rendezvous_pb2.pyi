@@ -98,36 +98,6 @@ class Message(_message.Message):
     discover_response: Message.DiscoverResponse
     def __init__(self, type: _Optional[_Union[Message.Type, str]] = ..., register: _Optional[_Union[Message.Register, _Mapping[str, object]]] = ..., register_response: _Optional[_Union[Message.RegisterResponse, _Mapping[str, object]]] = ..., unregister: _Optional[_Union[Message.Unregister, _Mapping[str, object]]] = ..., discover: _Optional[_Union[Message.Discover, _Mapping[str, object]]] = ..., discover_response: _Optional[_Union[Message.DiscoverResponse, _Mapping[str, object]]] = ...) -> None: ...
 
-class PublicKey(_message.Message):
-    __slots__ = ("type", "data")
-    class KeyType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-        __slots__ = ()
-        RSA: _ClassVar[PublicKey.KeyType]
-        ED25519: _ClassVar[PublicKey.KeyType]
-        SECP256K1: _ClassVar[PublicKey.KeyType]
-        ECDSA: _ClassVar[PublicKey.KeyType]
-    RSA: PublicKey.KeyType
-    ED25519: PublicKey.KeyType
-    SECP256K1: PublicKey.KeyType
-    ECDSA: PublicKey.KeyType
-    TYPE_FIELD_NUMBER: _ClassVar[int]
-    DATA_FIELD_NUMBER: _ClassVar[int]
-    type: PublicKey.KeyType
-    data: bytes
-    def __init__(self, type: _Optional[_Union[PublicKey.KeyType, str]] = ..., data: _Optional[bytes] = ...) -> None: ...
-
-class Envelope(_message.Message):
-    __slots__ = ("public_key", "payload_type", "payload", "signature")
-    PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
-    PAYLOAD_TYPE_FIELD_NUMBER: _ClassVar[int]
-    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
-    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
-    public_key: PublicKey
-    payload_type: bytes
-    payload: bytes
-    signature: bytes
-    def __init__(self, public_key: _Optional[_Union[PublicKey, _Mapping[str, object]]] = ..., payload_type: _Optional[bytes] = ..., payload: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
-
 class PeerRecord(_message.Message):
     __slots__ = ("peer_id", "seq", "addresses")
     class AddressInfo(_message.Message):
