@@ -17,7 +17,7 @@ sys.exit(not any(c["alias"] == sys.argv[1] and c["state"] == "accepted" for c in
 
 until knows "$one" "$(name "$other")" && knows "$other" "$(name "$one")"; do
   link=$(covey --home "$one" invite --for "$(name "$other")" --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["link"])')
-  covey --home "$other" add "$link" --as "$(name "$one")" --wait 60 || echo "introduce: not yet, trying again" >&2
+  covey --home "$other" add "$link" --as "$(name "$one")" --wait 60s || echo "introduce: not yet, trying again" >&2
 done
 echo "introduced: $(name "$one") and $(name "$other") are contacts"
 touch /tmp/introduced

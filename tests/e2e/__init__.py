@@ -1,0 +1,1 @@
+"""The production images across NATed containers, driven as a user would."""

@@ -1,0 +1,129 @@
+"""One run of docker-compose.yml under a project name, subnet and ports of its own.
+
+Owns: what a test asks of the container engine. Everything goes through the `docker` command, as a user types it.
+"""
+
+import ipaddress
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+TAG = "e2e"
+
+
+def docker(*words: str, check: bool = True, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    """Run one docker command; with `check`, an exit code other than 0 fails the test with what the command said."""
+    return run(["docker", *words], check=check, timeout=timeout)
+
+
+def run(
+    words: Sequence[str], *, check: bool, timeout: float, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        words, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False
+    )
+    if check and done.returncode != 0:
+        said = (done.stdout[-4000:] + "\n" + done.stderr[-8000:]).strip()
+        raise AssertionError(f"{' '.join(words)} ended with {done.returncode}:\n{said}")
+    return done
+
+
+def free_prefix() -> str:
+    """Return the first two numbers of a /16 of 10.0.0.0/8 that no network of this engine and this machine uses."""
+    names = docker("network", "ls", "--quiet").stdout.split()
+    used = [
+        ipaddress.ip_network(config["Subnet"])
+        for network in json.loads(docker("network", "inspect", *names).stdout)
+        for config in network["IPAM"]["Config"] or []
+    ]
+    for number in range(201, 250):
+        candidate = ipaddress.ip_network(f"10.{number}.0.0/16")
+        if not any(candidate.overlaps(network) for network in used if network.version == candidate.version):
+            return f"10.{number}"
+    raise AssertionError("no free /16 in 10.201.0.0 to 10.249.0.0")
+
+
+def free_ports(count: int) -> list[int]:
+    """Return TCP ports that nobody listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+@dataclass
+class Project:
+    """A compose project; `name` begins with covey-e2e, so that CI finds what a killed run left behind."""
+
+    name: str
+    profile: str | None = None
+    settings: dict[str, str] = field(default_factory=dict)
+    file: str = "docker-compose.yml"
+
+    def __post_init__(self) -> None:
+        self.prefix = free_prefix()
+        ports = free_ports(4)
+        names = ("COVEY_BOOTSTRAP_PORT", "COVEY_BOOTSTRAP_WS_PORT", "COVEY_RELAY_PORT", "COVEY_RELAY_WS_PORT")
+        self.ports = dict(zip(names, ports, strict=True))
+        clean = {key: value for key, value in os.environ.items() if not key.startswith(("COVEY_", "COMPOSE_"))}
+        self.env = {
+            **clean,
+            "COVEY_TAG": TAG,
+            "COVEY_SUBNET_PREFIX": self.prefix,
+            **{name: str(port) for name, port in self.ports.items()},
+            **self.settings,
+        }
+
+    def compose(self, *words: str, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+        """Run `docker compose WORDS` for this project."""
+        profile = ["--profile", self.profile] if self.profile else []
+        return run(
+            ["docker", "compose", "--project-name", self.name, "--project-directory", ".", "--file", self.file, *profile, *words],
+            check=check, timeout=timeout, env=self.env,
+        )  # fmt: skip
+
+    def up(self, *services: str) -> None:
+        """Start it and wait until all is healthy, as the README says."""
+        self.compose("up", "--build", "--wait", "--wait-timeout", "180", *services, timeout=1200)
+
+    def down(self) -> None:
+        """Remove all that belongs to it."""
+        self.compose("down", "--volumes", "--remove-orphans", "--timeout", "2", check=False)
+
+    def run_in(self, service: str, *words: str, check: bool = True, timeout: float = 120) -> str:
+        """Run a command in a service's container and return what it printed."""
+        return self.compose("exec", "-T", service, *words, check=check, timeout=timeout).stdout
+
+    def code_in(self, service: str, *words: str) -> int:
+        """Run a command in a service's container and return its exit code."""
+        return self.compose("exec", "-T", service, *words, check=False).returncode
+
+    def covey(self, service: str, *words: str) -> Any:
+        """Run `covey WORDS --json` in a node's container and return the decoded answer."""
+        return json.loads(self.run_in(service, "covey", *words, "--json"))
+
+    def logs(self, *services: str) -> str:
+        """Return the logs without the services' names."""
+        return self.compose("logs", "--no-color", "--no-log-prefix", *services).stdout
+
+    def inspect(self, service: str) -> dict[str, Any]:
+        """Return `docker inspect` of a service's container."""
+        container = self.compose("ps", "--all", "--quiet", service).stdout.strip()
+        found: dict[str, Any] = json.loads(docker("inspect", container).stdout)[0]
+        return found
+
+
+def can_connect(project: Project, service: str, host: str, port: int) -> bool:
+    """Return whether a plain TCP connection from that service's container opens within two seconds."""
+    program = f"import socket; socket.create_connection(({host!r}, {port}), 2).close()"
+    return project.code_in(service, "python3", "-c", program) == 0
