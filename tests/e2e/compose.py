@@ -86,9 +86,10 @@ class Project:
 
     def compose(self, *words: str, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         """Run `docker compose WORDS` for this project."""
+        project = ["--project-name", self.name, "--project-directory", ".", "--file", self.file]
         profile = ["--profile", self.profile] if self.profile else []
         return run(
-            ["docker", "compose", "--project-name", self.name, "--project-directory", ".", "--file", self.file, *profile, *words],
+            ["docker", "compose", *project, *profile, *words],
             check=check, timeout=timeout, env=self.env,
         )  # fmt: skip
 
