@@ -64,7 +64,7 @@ def join(run: Run) -> int:
 def run(run: Run) -> int:
     """`covey run`: this process becomes the node."""
     options = run.options
-    if not run.home.exists():
+    if not run.home.exists() and "COVEY_NODE_CREATE" not in os.environ:
         raise CliError(ExitCode.ERROR, f"there is no account in {run.home}; make one with: covey init")
     environment = {**os.environ, "COVEY_NODE_HOME": str(run.home)}
     if options.passphrase_file is not None:
@@ -81,12 +81,7 @@ def run(run: Run) -> int:
 def _new_passphrase(file: Path | None) -> str:
     """Return the passphrase, from the file or asked for twice; never from the command line, which others can see."""
     if file is not None:
-        try:
-            text = file.read_bytes()[: PASSPHRASE_FILE_BYTES + 1].decode("utf-8").removesuffix("\n")
-        except (OSError, UnicodeDecodeError) as exc:
-            raise CliError(ExitCode.USAGE, f"the passphrase file {file} cannot be read: {exc}") from exc
-        if len(text) > PASSPHRASE_FILE_BYTES:
-            raise CliError(ExitCode.USAGE, f"the passphrase file {file} is over {PASSPHRASE_FILE_BYTES} bytes")
+        text = _read_passphrase(file)
     elif sys.stdin.isatty():
         text = getpass.getpass("New passphrase: ")
         if text != getpass.getpass("Once more: "):
@@ -98,6 +93,20 @@ def _new_passphrase(file: Path | None) -> str:
     if len(text) < PASSPHRASE_CHARS:
         raise CliError(ExitCode.USAGE, f"the passphrase has {len(text)} characters; use {PASSPHRASE_CHARS} or more")
     return text
+
+
+def _read_passphrase(file: Path) -> str:
+    """Return the file's text as the node reads it later: one line break at the end is not part of it."""
+    from covey_core.errors import FileUnusable  # noqa: PLC0415 - init only
+    from covey_core.files import read_private  # noqa: PLC0415
+
+    try:
+        text = read_private(file, limit_bytes=PASSPHRASE_FILE_BYTES).decode("utf-8")
+    except FileUnusable as exc:
+        raise CliError(ExitCode.USAGE, str(exc)) from exc
+    except UnicodeDecodeError as exc:
+        raise CliError(ExitCode.USAGE, f"the passphrase file {file} is no text in UTF-8") from exc
+    return text.removesuffix("\n").removesuffix("\r")
 
 
 def _user_name() -> str:
