@@ -60,3 +60,17 @@ class OriginCounts:
             self._counts[origin] -= 1
             if not self._counts[origin]:
                 del self._counts[origin]
+
+
+def ip_in(multiaddr: str) -> str | None:
+    """Return the IP that a direct multiaddr begins with ("/ip4/192.0.2.1/tcp/4001"), or None (a name, a circuit)."""
+    parts = multiaddr.split("/")
+    if "p2p-circuit" in parts:
+        return None
+    match parts:
+        case ["", "ip4" | "ip6", ip, *_]:
+            return ip
+        case ["", "ip6zone", zone, "ip6", ip, *_]:
+            return f"{ip}%{zone}"
+        case _:
+            return None

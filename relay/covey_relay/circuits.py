@@ -152,6 +152,11 @@ class Circuits:
             del self._by_pair[pair]
         self._counts.remove(circuit.origins)
 
+    @property
+    def draining(self) -> bool:
+        """Whether `drain` was called: what is still being opened must not stand either."""
+        return self._draining
+
     def drain(self) -> None:
         """Open nothing from now on; circuits stand until they are closed."""
         self._draining = True

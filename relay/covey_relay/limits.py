@@ -62,6 +62,12 @@ STATUS_WRITE_SECONDS = 10.0
 MAX_MESSAGE_BYTES = 4096
 """Largest hop or stop message, without its length prefix; what go-libp2p and js-libp2p send and accept."""
 
+RESERVATION_ADDRS = 8
+"""Addresses of the relay in one reservation: tcp, ws and wss over two families, and two spare."""
+
+RESERVATION_ADDRS_BYTES = 2048
+"""Their size together: half of the largest message."""
+
 READ_BYTES = 64 * 1024
 """Most bytes taken from one side of a circuit before they are written to the other: all that a direction buffers."""
 

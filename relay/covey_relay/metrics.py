@@ -1,0 +1,119 @@
+"""What the relay service measures; go-libp2p's names where it has them (METRICS.md, "Relay").
+
+Owns: the metrics of the circuit service. Labels come from enums, never from peers, addresses or error texts.
+Never touches: the tables that are measured, the registry's exposition.
+"""
+
+import resource
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from covey_relay.circuits import CircuitEnd, CircuitRefusal
+from covey_relay.reservations import ReservationRefusal
+
+_DURATION_BUCKETS: Final = (1, 5, 15, 60, 300, 900, 3600, 7200)
+"""Seconds: from a hole punch that succeeded to a circuit that was used to its end."""
+
+_FD_FOLDER: Final = Path("/proc/self/fd")
+
+
+class ReservationEvent(Enum):
+    """What became of a slot."""
+
+    OPENED = "opened"
+    RENEWED = "renewed"
+    CLOSED = "closed"
+
+
+class CircuitEvent(Enum):
+    """What became of a circuit."""
+
+    OPENED = "opened"
+    CLOSED = "closed"
+
+
+class RelayMetrics:
+    """The metrics of one relay service, registered in `registry`."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._reservations = Counter(
+            "libp2p_relaysvc_reservations", "Slots granted, renewed and freed.", ["type"], registry=registry
+        )
+        self._reservation_rejections = Counter(
+            "libp2p_relaysvc_reservation_rejections", "Slots refused.", ["reason"], registry=registry
+        )
+        self._connections = Counter(
+            "libp2p_relaysvc_connections", "Circuits opened and closed.", ["type"], registry=registry
+        )
+        self._connection_rejections = Counter(
+            "libp2p_relaysvc_connection_rejections", "Circuits refused or failed.", ["reason"], registry=registry
+        )
+        self._duration = Histogram(
+            "libp2p_relaysvc_connection_duration_seconds",
+            "How long circuits stood.",
+            buckets=_DURATION_BUCKETS,
+            registry=registry,
+        )
+        self._bytes = Counter(
+            "libp2p_relaysvc_data_transferred_bytes", "Bytes relayed, both directions.", registry=registry
+        )
+        self._closed = Counter("covey_relay_closed", "Why circuits ended.", ["reason"], registry=registry)
+        self._usage = Gauge(
+            "covey_usage_ratio", "How much of a bounded resource is in use, 0 to 1.", ["resource"], registry=registry
+        )
+        self._usage.labels(resource="fds").set_function(descriptors_in_use)
+        _show_zeros(self._reservations, "type", ReservationEvent)
+        _show_zeros(self._reservation_rejections, "reason", ReservationRefusal)
+        _show_zeros(self._connections, "type", CircuitEvent)
+        _show_zeros(self._connection_rejections, "reason", CircuitRefusal)
+        _show_zeros(self._closed, "reason", CircuitEnd)
+
+    def watch_usage(self, *, reservations: Callable[[], float], circuits: Callable[[], float]) -> None:
+        """Take the shares of the two tables in use, 0 to 1, from these functions at each scrape."""
+        self._usage.labels(resource="reservations").set_function(reservations)
+        self._usage.labels(resource="circuits").set_function(circuits)
+
+    def reservation(self, event: ReservationEvent) -> None:
+        """Count what became of a slot."""
+        self._reservations.labels(type=event.value).inc()
+
+    def reservation_refused(self, reason: ReservationRefusal) -> None:
+        """Count a slot that was refused."""
+        self._reservation_rejections.labels(reason=reason.value).inc()
+
+    def circuit_refused(self, reason: CircuitRefusal) -> None:
+        """Count a circuit that was refused, or that its target did not take."""
+        self._connection_rejections.labels(reason=reason.value).inc()
+
+    def circuit_opened(self) -> None:
+        """Count a circuit that both ends took."""
+        self._connections.labels(type=CircuitEvent.OPENED.value).inc()
+
+    def circuit_closed(self, end: CircuitEnd, *, seconds: float) -> None:
+        """Count the end of a circuit that stood for `seconds`."""
+        self._connections.labels(type=CircuitEvent.CLOSED.value).inc()
+        self._closed.labels(reason=end.value).inc()
+        self._duration.observe(seconds)
+
+    def carried(self, size: int) -> None:
+        """Count `size` bytes passed from one end of a circuit to the other."""
+        self._bytes.inc(size)
+
+
+def descriptors_in_use() -> float:
+    """Return the share of this process's file descriptors in use, 0 to 1; 0 where /proc is missing."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        return sum(1 for _ in _FD_FOLDER.iterdir()) / soft if soft > 0 else 0.0
+    except OSError:
+        return 0.0
+
+
+def _show_zeros(counter: Counter, label: str, values: type[Enum]) -> None:
+    """Expose every value of a label from the start: a rate over a counter that appears late misses its first step."""
+    for value in values:
+        counter.labels(**{label: value.value})
