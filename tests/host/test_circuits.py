@@ -45,7 +45,6 @@ class Triangle:
 
     async def _accept(self, stream: Stream) -> None:
         self.accepted.append(await self.bob.adopt_circuit(stream, peer=None, dialer=False, relay=self.relay.peer_id))
-        await trio.sleep_forever()
 
     async def circuit(self) -> str:
         stream = await self.alice.open_stream(self.relay.peer_id, _TO)

@@ -13,7 +13,7 @@ import trio
 from libp2p.abc import IMuxedConn
 from libp2p.connection_types import ConnectionType
 from libp2p.network.connection.swarm_connection import SwarmConn
-from libp2p.network.stream.net_stream import NetStream
+from libp2p.network.stream.net_stream import NetStream, StreamState
 from libp2p.rcmgr import Direction
 from libp2p.stream_muxer.exceptions import MuxedConnUnavailable
 from multiaddr import Multiaddr
@@ -40,6 +40,16 @@ class ConnectionInfo:
     relay: PeerId | None = None
 
 
+class _NetStream(NetStream):
+    """libp2p's stream, which remembers that nobody reads it any more."""
+
+    async def close(self) -> None:
+        """End our side; what still comes is dropped, and the stream is reset when the peer does not end its own."""
+        muxed: Any = self.muxed_stream
+        muxed.abandoned_at = trio.current_time()
+        await super().close()
+
+
 class Connection(SwarmConn):
     """libp2p's connection, whose tasks end with it and whose waits are bounded."""
 
@@ -51,6 +61,7 @@ class Connection(SwarmConn):
         self.inbound: Final = inbound
         self.admitted: Final = trio.Event()
         self.opened_at: Final = trio.current_time()
+        self.retired = False
         self._serving = 0
         found = muxed_conn.get_transport_addresses()
         self.remote: Final = found[0] if found else Multiaddr("/ip4/0.0.0.0")
@@ -104,6 +115,24 @@ class Connection(SwarmConn):
                     self.remove_stream(net)
         finally:
             self._serving -= 1
+
+    async def _add_stream(self, muxed_stream: Any) -> NetStream:
+        net = _NetStream(muxed_stream, self, None)
+        await net.set_state(StreamState.OPEN)
+        self.streams.add(net)
+        return net
+
+    def doubt(self) -> None:
+        """Probe the peer now: somebody waited for it in vain."""
+        muxed: Any = self.muxed_conn
+        muxed.doubt()
+
+    async def retire(self) -> None:
+        """Close the connection in favour of a better one, after 3 s for the streams on it."""
+        self.retired = True
+        with trio.move_on_after(limits.RETIRE_SECONDS):
+            await self.event_closed.wait()
+        await self.close()
 
     async def open(self) -> NetStream:
         """Return a new stream on this connection, no protocol agreed yet; `StreamLost` when it cannot be had."""

@@ -23,7 +23,7 @@ from covey_core.host import addresses, limits
 from covey_core.host.contained import Contained, shielded
 from covey_core.host.counts import Counts
 from covey_core.host.host import Host
-from covey_core.host.node import LibP2PHost, cancel_identify
+from covey_core.host.node import LibP2PHost
 from covey_core.host.quiet import silence_libp2p
 from covey_core.host.supervision import Supervision
 from covey_core.host.swarm import CoveySwarm
@@ -64,14 +64,16 @@ async def open_host(config: HostConfig, *, metrics: CoreMetrics | None = None) -
         node.reach = host
         swarm.set_stream_handler(host.serve)
         swarm.register_notifee(
-            Supervision(swarm=swarm, events=host.events, tasks=tasks, own_peer=host.peer_id, prove=host.prove)
+            Supervision(
+                swarm=swarm, events=host.events, tasks=tasks, own_peer=host.peer_id, prove=host.prove, greet=host.greet
+            )
         )
         async with background_trio_service(swarm):
             try:
                 await _listen(swarm, listen)
                 yield host
             finally:
-                await _shut_down(swarm, node, host)
+                await _shut_down(swarm, host)
         tasks.cancel_scope.cancel()
 
 
@@ -97,7 +99,14 @@ def _build(
         max_connections=config.max_connections,
         max_connections_per_ip=config.max_connections_per_ip or max(1, config.max_connections // limits.SHARE_PER_IP),
     )
-    node = LibP2PHost(swarm, negotiate_timeout=int(limits.NEGOTIATE_SECONDS), announce_addrs=announce or None)
+    node = LibP2PHost(
+        swarm,
+        negotiate_timeout=int(limits.NEGOTIATE_SECONDS),
+        announce_addrs=announce or None,
+        # Observed addresses are what strangers say we are; until somebody dials back they are nobody's business.
+        disable_identify_address_discovery=True,
+    )
+    swarm.notifees.clear()  # BasicHost's identify, in system tasks; identify.py takes its place
     return swarm, node
 
 
@@ -126,11 +135,10 @@ async def _listen(swarm: CoveySwarm, listen: tuple[Multiaddr, ...]) -> None:
             raise SettingsInvalid(f"cannot listen on {address}")
 
 
-async def _shut_down(swarm: CoveySwarm, node: LibP2PHost, host: Host) -> None:
+async def _shut_down(swarm: CoveySwarm, host: Host) -> None:
     """Close connections, then listeners, within 4 s; upstream leaves both open when its block is left."""
     host.events.close()
     with shielded(limits.SHUTDOWN_SECONDS):
-        await cancel_identify(node)
         await swarm.close_connections()
         for listener in list(swarm.listeners.values()):
             with Contained():

@@ -17,7 +17,7 @@ from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
 from covey_core.errors import CoveyError, ProtocolViolation, StreamLost, Unreachable
-from covey_core.host import addresses, circuit, limits, multistream, ping
+from covey_core.host import addresses, circuit, identify, limits, multistream, ping
 from covey_core.host.admitting import Admission
 from covey_core.host.connection import Connection, ConnectionInfo
 from covey_core.host.contained import Contained, kind_of, place_of, shielded
@@ -31,7 +31,6 @@ from covey_core.peers import PeerId, short
 
 _log: Final = structlog.get_logger("covey.host")
 
-IDENTIFY: Final = "/ipfs/id/1.0.0"
 PING: Final = "/ipfs/ping/1.0.0"
 
 StreamHandler = Callable[[Stream], Awaitable[None]]
@@ -54,7 +53,7 @@ class Host:
         self._node = node
         self._swarm = swarm
         self._admission = Admission(network, me=peer_id)
-        self._open_early = {IDENTIFY, PING}
+        self._open_early = {identify.IDENTIFY, PING}
         self._dialing: dict[PeerId, trio.Lock] = {}
         if self._admission.is_needed:
             self._node.multiselect.handlers[self._admission.protocol] = self._check_admission  # type: ignore[index]
@@ -82,7 +81,8 @@ class Host:
         async def run(net: INetStream) -> None:
             stream = self._wrap(net, protocol)
             await handler(stream)
-            await stream.close()
+            if not stream.handed_over:
+                await stream.close()
 
         if before_admission:
             self._open_early.add(protocol)
@@ -172,6 +172,7 @@ class Host:
         """
         if dialer and peer is None:
             raise Unreachable("the dialer of a circuit must name the peer")
+        stream.hand_over()
         raw = circuit.raw_connection(stream, relay=relay, dialer=dialer)
         with Contained() as outcome:
             connection = await self._swarm.upgrade(raw, libp2p_id(peer) if dialer and peer is not None else None)
@@ -216,15 +217,17 @@ class Host:
         if not found:
             raise Unreachable(f"not connected to {peer.to_base58()[-6:]}")
         lost: StreamLost | None = None
-        with trio.move_on_after(limits.OPEN_STREAM_SECONDS) as scope:
-            for left, connection in zip(range(len(found), 0, -1), found, strict=True):
-                with trio.move_on_after((scope.deadline - trio.current_time()) / left):
-                    try:
-                        return await self._open_on(connection, protocols)
-                    except ProtocolRefused:
-                        raise
-                    except StreamLost as exc:
-                        lost = exc
+        deadline = trio.current_time() + limits.OPEN_STREAM_SECONDS
+        for left, connection in zip(range(len(found), 0, -1), found, strict=True):
+            with trio.move_on_after(max(0.0, deadline - trio.current_time()) / left) as scope:
+                try:
+                    return await self._open_on(connection, protocols)
+                except ProtocolRefused:
+                    raise
+                except StreamLost as exc:
+                    lost = exc
+            if scope.cancelled_caught:
+                connection.doubt()
         raise lost or StreamLost(f"no answer within {limits.OPEN_STREAM_SECONDS:g} s")
 
     async def _open_on(self, connection: Connection, protocols: Sequence[str]) -> NetStream:
@@ -243,6 +246,15 @@ class Host:
             with trio.fail_after(ADMISSION_DEADLINE_SECONDS):
                 net = await negotiated(connection, [self._admission.protocol])
                 await self._admission.prove(connection, self._wrap(net, self._admission.protocol))
+
+    async def greet(self, connection: Connection) -> None:
+        """Ask a peer that was just admitted who it is, for libp2p's own protocols; it may as well not answer."""
+        store = self._node.get_peerstore()
+        target = libp2p_id(connection.peer)
+        net = await negotiated(connection, [identify.IDENTIFY])
+        await identify.ask(self._wrap(net, identify.IDENTIFY), target, store)
+        connected = frozenset(self._swarm.connections)
+        identify.forget_strangers(store, connected=connected, own=self._node.get_id())
 
     async def _check_admission(self, net: Any) -> None:
         await self._admission.check(net.swarm_conn, self._wrap(net, self._admission.protocol))
@@ -307,7 +319,10 @@ async def negotiated(connection: Connection, protocols: Sequence[str]) -> NetStr
             done = True
         except multistream.NotSpoken as exc:
             refused = ProtocolRefused(str(exc))
-        except (trio.TooSlowError, ProtocolViolation, *LOST) as exc:
+        except trio.TooSlowError as exc:
+            connection.doubt()
+            raise StreamLost(f"no answer within {limits.NEGOTIATE_SECONDS:g} s") from exc
+        except (ProtocolViolation, *LOST) as exc:
             raise StreamLost("no agreement on a protocol") from exc
         finally:
             if not done:

@@ -31,8 +31,8 @@ DIALED_ADDRESSES: Final = 8
 """Addresses of one peer that one `connect` tries, at once."""
 
 # --- streams ---------------------------------------------------------------------------------------------------------
-INBOUND_STREAMS_PER_CONNECTION: Final = 256
-"""Streams a peer may have open to us on one connection; more are reset. Yamux's own accept backlog is 256."""
+INBOUND_STREAMS_PER_CONNECTION: Final = 128
+"""Streams a peer may have open to us on one connection; more are reset. 32 MiB of first windows."""
 
 UNPROVEN_STREAMS_PER_CONNECTION: Final = 16
 """The same before the connection is admitted: identify, ping, admit and a few that wait."""
@@ -40,8 +40,11 @@ UNPROVEN_STREAMS_PER_CONNECTION: Final = 16
 OUTBOUND_STREAMS_PER_CONNECTION: Final = 256
 """Streams we may have open on one connection; py-libp2p's Yamux has 256 slots and would wait for ever."""
 
-STREAM_BUFFER_BYTES: Final = 1_048_576
-"""Unread bytes of one stream. A peer that sends past its window (hashicorp yamux spec) is cut off."""
+STREAM_WINDOW_BYTES: Final = 1_048_576
+"""To what a stream's receive window grows from 256 KiB: 10 MB/s at 100 ms. Upstream's 16 MiB a stream is our memory."""
+
+STREAM_BUFFER_BYTES: Final = STREAM_WINDOW_BYTES + 65_536
+"""Unread bytes of one stream, a window and a frame. A peer that sends past its window (yamux spec) is cut off."""
 
 STREAM_PROTOCOL_BYTES: Final = 1_024
 """One multistream-select message. Covey's longest protocol id has 60 bytes; go-multistream allows 64 KiB."""
@@ -71,6 +74,12 @@ CLOSE_SECONDS: Final = 1.0
 HANDLER_GRACE_SECONDS: Final = 2.0
 """What stream handlers get to notice that their connection is gone, before they are cancelled."""
 
+RETIRE_SECONDS: Final = 3.0
+"""What a connection that was replaced by a better one of its kind gets to finish its streams."""
+
+SIMULTANEOUS_SECONDS: Final = 5.0
+"""Two dials, one from each side, within this time crossed each other on the way."""
+
 LINGER_SECONDS: Final = 30.0
 """A stream that we closed and the peer did not is reset after this."""
 
@@ -89,6 +98,9 @@ SHUTDOWN_SECONDS: Final = 4.0
 # --- others ----------------------------------------------------------------------------------------------------------
 EVENTS_QUEUED: Final = 1_024
 """Connection events a subscriber may be behind; then it loses the oldest and reads `Host.connections()` again."""
+
+IDENTIFY_BYTES: Final = 16_384
+"""One identify answer: a signed record of 16 addresses and 60 protocols has 4 KiB. go-libp2p allows 8 KiB."""
 
 REMEMBERED_PEERS: Final = 4_096
 """Peers whose addresses and protocols libp2p's peer store keeps after they left."""

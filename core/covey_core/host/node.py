@@ -4,10 +4,9 @@ Owns: libp2p's BasicHost with our dialing, opening and accepting of streams in i
 and deadlines. Spec: docs/spec/host.md. Never touches: what Covey's own protocols do.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
-import trio
 from libp2p.abc import INetStream
 from libp2p.custom_types import TProtocol
 from libp2p.host.basic_host import BasicHost
@@ -52,17 +51,10 @@ class LibP2PHost(BasicHost):
         except CoveyError as exc:
             raise StreamFailure(str(exc)) from exc
 
+    def _schedule_identify(self, peer_id: ID, *, reason: str) -> None:
+        """Nothing: every connection is identified when it has been admitted (identify.py)."""
+
     def _known(self, peer_id: ID) -> list[Any]:
         if not self.peerstore.has_peer(peer_id):
             return []
         return list(self.peerstore.addrs(peer_id))
-
-
-Handler = Callable[[INetStream], Awaitable[None]]
-
-
-async def cancel_identify(host: LibP2PHost) -> None:
-    """Cancel identify tasks in flight: they are system tasks, which outlive the host's nursery."""
-    for scope in list(host._identify_tasks):  # noqa: SLF001 - upstream cancels them only in close(), with the network
-        scope.cancel()
-    await trio.lowlevel.checkpoint()

@@ -39,6 +39,7 @@ class Stream:
         self._buffer = b""
         self._ended = False
         self._is_reset = False
+        self.handed_over = False
 
     async def read_some(self, max_bytes: int = core_limits.FRAME_READ_BUFFER_BYTES) -> bytes:
         """Return 1 to `max_bytes` bytes, or b"" when the peer closed its side cleanly."""
@@ -111,8 +112,10 @@ class Stream:
                 await self._net.close()
             except LOST:
                 scope.cancel()
-        muxed: Any = self._net.muxed_stream
-        muxed.abandoned_at = trio.current_time()
+
+    def hand_over(self) -> None:
+        """Leave the stream open when its handler returns: something else lives on it now (`Host.adopt_circuit`)."""
+        self.handed_over = True
 
     async def reset(self) -> None:
         """End the stream at once in both directions; what is on its way may be lost. Never raises."""
@@ -146,7 +149,6 @@ class Stream:
     def _was_cut(self) -> bool:
         """Whether an "end of stream" is none: upstream reports the same for a reset and for a lost connection."""
         muxed: Any = self._net.muxed_stream
-        stream_id = muxed.stream_id
-        if stream_id not in muxed.conn.streams:
-            muxed.conn.stream_events.pop(stream_id, None)  # upstream's reader leaves one behind
+        if muxed.stream_id not in muxed.conn.streams:
+            muxed.conn.stream_events.pop(muxed.stream_id, None)  # upstream's reader leaves one behind
         return bool(muxed.reset_received or muxed.conn.event_shutting_down.is_set())

@@ -5,7 +5,6 @@ Never touches: dialing, streams of protocols.
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import trio
 from libp2p.abc import INetConn, INetStream, INetwork, INotifee
@@ -23,12 +22,15 @@ Prove = Callable[[Connection], Awaitable[None]]
 class Supervision(INotifee):
     """Starts one task for each connection that libp2p reports."""
 
-    def __init__(self, *, swarm: CoveySwarm, events: Events, tasks: trio.Nursery, own_peer: str, prove: Prove) -> None:
+    def __init__(
+        self, *, swarm: CoveySwarm, events: Events, tasks: trio.Nursery, own_peer: str, prove: Prove, greet: Prove
+    ) -> None:
         self._swarm = swarm
         self._events = events
         self._tasks = tasks
         self._own_peer = own_peer
         self._prove = prove
+        self._greet = greet
 
     async def connected(self, network: INetwork, conn: INetConn) -> None:
         """Start to look after a new connection."""
@@ -59,28 +61,23 @@ class Supervision(INotifee):
             await connection.close()
             return
         self._events.publish(Connected(connection.info()))
-        self._replace_older(connection)
+        self._retire_surplus(connection)
+        with Contained():
+            await self._greet(connection)
         await connection.event_closed.wait()
-        left = sum(1 for one in self._others(connection) if one.admitted.is_set())
+        left = sum(1 for one in self._swarm.best(connection.muxed_conn.peer_id) if one.admitted.is_set())
         self._events.publish(Disconnected(connection.info(), left))
 
-    def _replace_older(self, connection: Connection) -> None:
-        """Close older connections of the same kind, on one side only: the smaller PeerId's.
+    def _retire_surplus(self, connection: Connection) -> None:
+        """Close connections of which there are too many of one kind, on one side only: the smaller PeerId's.
 
         Both sides see two simultaneous dials in different orders: were both to choose, both connections could go.
         """
         if self._own_peer > connection.peer:
             return
         kept = limits.KEPT_RELAYED if connection.relayed else limits.KEPT_DIRECT
-        same = [one for one in self._others(connection) if one.relayed == connection.relayed and one.admitted.is_set()]
-        same.sort(key=_number)
-        for older in same[: max(0, len(same) + 1 - kept)]:
-            self._tasks.start_soon(older.close)
-
-    def _others(self, connection: Connection) -> list[Connection]:
-        found: list[Any] = self._swarm.best(connection.muxed_conn.peer_id)
-        return [one for one in found if one is not connection]
-
-
-def _number(connection: Connection) -> int:
-    return connection.number
+        found = self._swarm.best(connection.muxed_conn.peer_id)
+        same = [one for one in found if one.relayed == connection.relayed and one.admitted.is_set()]
+        for surplus in same[kept:]:
+            if not surplus.retired:
+                self._tasks.start_soon(surplus.retire)

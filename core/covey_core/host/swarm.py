@@ -5,6 +5,7 @@ cache and health monitor (docs/adr/0001 and 0004 say what each did when measured
 Never touches: protocols, admission.
 """
 
+import functools
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
@@ -226,6 +227,12 @@ class CoveySwarm(Swarm):
         """Tell those who listen. Upstream also starts its own redials from here."""
         await self._notify("disconnected", conn)
 
+    async def notify_opened_stream(self, stream: INetStream) -> None:
+        """Nothing: nobody listens, and upstream starts a task for everybody who might."""
+
+    async def notify_closed_stream(self, stream: INetStream) -> None:
+        """Nothing, as above."""
+
     async def new_stream(self, peer_id: ID) -> INetStream:
         """Open a stream on the best connection there is; upstream would dial, and wait without a deadline."""
         best = self.best(peer_id)
@@ -234,11 +241,24 @@ class CoveySwarm(Swarm):
         return await best[0].open()
 
     def best(self, peer_id: ID) -> list[Connection]:
-        """Return a peer's open connections: direct before relayed, admitted before new, then the newest first."""
-        open_ones = [
-            one for one in self.connections.get(peer_id, []) if isinstance(one, Connection) and not one.is_closed
-        ]
-        return sorted(open_ones, key=lambda one: (one.relayed, not one.admitted.is_set(), -one.number))
+        """Return a peer's open connections, the one to use first; see `preference`."""
+        held = [one for one in self.connections.get(peer_id, []) if isinstance(one, Connection) and not one.is_closed]
+        return sorted(held, key=functools.cmp_to_key(self.preference))
+
+    def preference(self, one: Connection, other: Connection) -> int:
+        """Return < 0 if `one` is to be used before `other`: the same answer on both sides, wherever it can be.
+
+        Admitted before not, direct before relayed, then the newest, since who dials anew had no use for the older one.
+        Two dials that crossed each other come in another order on each side: there the smaller PeerId's goes first.
+        """
+        ours, theirs = (_rough_order(each) for each in (one, other))
+        if ours != theirs:
+            return -1 if ours < theirs else 1
+        crossed = one.inbound != other.inbound and abs(one.opened_at - other.opened_at) < limits.SIMULTANEOUS_SECONDS
+        if crossed:
+            dialed_by_us = not one.inbound
+            return -1 if dialed_by_us == (self.self_id.to_base58() < one.peer) else 1
+        return other.number - one.number
 
     def all_connections(self) -> list[Connection]:
         """Return every connection in the table."""
@@ -249,6 +269,10 @@ class CoveySwarm(Swarm):
         async with trio.open_nursery() as nursery:
             for connection in self.all_connections():
                 nursery.start_soon(connection.close)
+
+
+def _rough_order(connection: Connection) -> tuple[bool, bool, bool]:
+    return (not connection.admitted.is_set(), connection.relayed, connection.retired)
 
 
 def _dial_error(error: BaseException | None) -> str:

@@ -5,6 +5,7 @@ specs yamux. Never touches: sockets (the Noise session below does), protocols ab
 """
 
 import struct
+from typing import Final
 
 import trio
 from libp2p.abc import ISecureConn
@@ -20,6 +21,9 @@ from libp2p.stream_muxer.yamux.yamux import (
 
 from covey_core.host import limits
 from covey_core.host.contained import Contained, shielded
+from covey_core.host.yamux_stream import BufferTable, HardenedStream, StreamTable
+
+_PING_IDS: Final = 1 << 32
 
 
 class HardenedYamux(Yamux):
@@ -34,24 +38,31 @@ class HardenedYamux(Yamux):
         liveness_timeout_seconds: float,
     ) -> None:
         super().__init__(secured_conn, peer_id)
+        self.streams = StreamTable()
+        self.stream_buffers = BufferTable()
         self._liveness_interval_seconds = liveness_interval_seconds
         self._liveness_timeout_seconds = liveness_timeout_seconds
+        self._doubted = trio.Event()
+
+    def doubt(self) -> None:
+        """Probe the peer now: somebody waited for it in vain."""
+        self._doubted.set()
 
     async def _measure_rtt_loop(self) -> None:
         """Probe the peer and close the connection when it does not answer.
 
         Upstream sends the same ping every 30 s and ignores a missing answer: a SIGSTOPped peer was not noticed in 75 s.
         """
-        while not self.event_shutting_down.is_set():
+        while True:
             with trio.move_on_after(self._liveness_interval_seconds):
-                await self.event_shutting_down.wait()
-                return
+                await self._doubted.wait()
+            self._doubted = trio.Event()
             if not await self._answers():
-                await self.close_abruptly()
-                return
+                break
+        await self.close_abruptly()
 
     async def _answers(self) -> bool:
-        self._ping_id = (self._ping_id + 1) & 0xFFFF_FFFF
+        self._ping_id = (self._ping_id + 1) % _PING_IDS
         self._ping_event = trio.Event()
         self._ping_sent_time = trio.current_time()
         with trio.move_on_after(self._liveness_timeout_seconds), Contained():
@@ -71,7 +82,23 @@ class HardenedYamux(Yamux):
                 await self.secured_conn.write(data)
         if scope.cancelled_caught:
             await self.close_abruptly()
-        await trio.lowlevel.checkpoint()
+
+    async def _stale_stream_sweeper(self) -> None:
+        """Reset streams that nobody reads and the peer does not end; upstream keeps them with the connection."""
+        while True:
+            await trio.sleep(limits.LINGER_SECONDS)
+            await self.reset_abandoned()
+            async with self.streams_lock:
+                self._sweep_stale_streams()
+
+    async def reset_abandoned(self) -> None:
+        """Reset the streams that were closed on our side 30 s ago and not on theirs."""
+        latest = trio.current_time() - limits.LINGER_SECONDS
+        for stream in list(self.streams.values()):
+            left = stream.abandoned_at if isinstance(stream, HardenedStream) else None
+            if left is not None and left <= latest:
+                with Contained():
+                    await stream.reset()
 
     async def close(self, error_code: int = GO_AWAY_NORMAL) -> None:
         """Say good-bye where the socket takes it within a second, then close; upstream waits for the write lock."""

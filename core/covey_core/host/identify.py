@@ -1,0 +1,52 @@
+"""/ipfs/id/1.0.0, the asking side: what a peer speaks and where it listens, for libp2p's own protocols.
+
+Owns: one question a connection, bounded. Upstream asks in system tasks that outlive the host, picks any connection, and
+reads without a bound. Spec: libp2p specs, identify. Never touches: the answering side, which is libp2p's own.
+"""
+
+from typing import Final
+
+import trio
+from google.protobuf.message import DecodeError
+from libp2p.abc import IPeerStore
+from libp2p.identity.identify.pb.identify_pb2 import Identify
+from libp2p.identity.update import update_peerstore_from_identify
+from libp2p.peer.id import ID
+
+from covey_core.errors import ProtocolViolation, StreamLost
+from covey_core.host import limits
+from covey_core.host.streams import Stream
+
+IDENTIFY: Final = "/ipfs/id/1.0.0"
+
+
+async def ask(stream: Stream, peer: ID, store: IPeerStore) -> None:
+    """Ask a peer who it is and remember the answer; `StreamLost`, `ProtocolViolation`."""
+    with trio.move_on_after(limits.NEGOTIATE_SECONDS) as scope:
+        answer = await stream.read_frame(limit=limits.IDENTIFY_BYTES)
+        if answer is None:
+            raise StreamLost("the peer ended the identify stream")
+        message = Identify()
+        try:
+            message.ParseFromString(answer)
+        except DecodeError as exc:
+            raise ProtocolViolation("an identify message that cannot be read") from exc
+        await update_peerstore_from_identify(store, peer, message)
+    await stream.close()
+    if scope.cancelled_caught:
+        raise StreamLost("no answer to identify")
+
+
+def forget_strangers(store: IPeerStore, *, connected: frozenset[ID], own: ID) -> None:
+    """Forget the longest known peers that are not connected, once there are too many.
+
+    Upstream's peer store has a bound too, but enforces it in a task that nobody starts, and would drop our own key.
+    """
+    known = store.peer_ids()
+    surplus = len(known) - limits.REMEMBERED_PEERS
+    for peer in known:
+        if surplus <= 0:
+            return
+        if peer != own and peer not in connected:
+            store.clear_peerdata(peer)
+            surplus -= 1

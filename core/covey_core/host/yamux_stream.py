@@ -1,0 +1,139 @@
+"""Streams of py-libp2p's Yamux with bounded buffers, writes that wait without polling, and fewer window updates.
+
+Owns: what a stream does with its windows, and the tables that make upstream use these streams. Spec: hashicorp yamux
+spec ("Flow Control"); docs/adr/0003. Never touches: the connection's reader and writer.
+"""
+
+import struct
+from typing import Any, Final, SupportsIndex
+
+import trio
+from libp2p.stream_muxer.exceptions import MuxedStreamError
+from libp2p.stream_muxer.yamux.yamux import (
+    HEADER_SIZE,
+    MAX_MESSAGE_SIZE,
+    TYPE_DATA,
+    TYPE_WINDOW_UPDATE,
+    YAMUX_HEADER_FORMAT,
+    YamuxStream,
+)
+
+from covey_core.host import limits
+
+_FRAME_BYTES: Final = MAX_MESSAGE_SIZE - HEADER_SIZE
+_UNKNOWN_RTT_SECONDS: Final = 0.05
+
+
+class WindowExceeded(trio.TooSlowError):
+    """A peer sent past its window. A kind of TooSlowError since that is what makes upstream close the connection."""
+
+
+class BoundedBuffer(bytearray):
+    """What one stream has received and nobody has read yet.
+
+    Upstream keeps whatever a peer sends past its window and only logs it: one stream filled the memory.
+    """
+
+    def extend(self, data: Any, /) -> None:
+        """Take received bytes, or raise `WindowExceeded`."""
+        if len(self) + len(data) > limits.STREAM_BUFFER_BYTES:
+            raise WindowExceeded
+        super().extend(data)
+
+
+class HardenedStream(YamuxStream):
+    """One stream. Made from upstream's by `StreamTable`; `abandoned_at` is set when nobody reads it any more."""
+
+    abandoned_at: float | None
+    _credit: int
+    _changed: trio.Event
+    _is_closed: bool
+
+    def harden(self) -> None:
+        """Take over the state of the upstream stream that this was."""
+        self._credit = self.__dict__.pop("send_window")
+        self._is_closed = self.__dict__.pop("closed")
+        self._changed = trio.Event()
+        self.abandoned_at = None
+
+    @property
+    def send_window(self) -> int:
+        """Bytes that the peer still takes."""
+        return self._credit
+
+    @send_window.setter
+    def send_window(self, value: int) -> None:
+        grown = value > self._credit
+        self._credit = value
+        if grown:
+            self._wake()
+
+    @property
+    def closed(self) -> bool:
+        """Whether both directions are over."""
+        return self._is_closed
+
+    @closed.setter
+    def closed(self, value: bool) -> None:
+        self._is_closed = value
+        if value:
+            self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+    async def write(self, data: bytes) -> None:
+        """Send all of `data`, waiting as long as the peer's window is shut.
+
+        Upstream asks the window every 10 ms and gives the stream up after 5 s: a receiver that pauses lost its stream.
+        """
+        sent = 0
+        while sent < len(data):
+            if self.send_closed or self._is_closed:
+                raise MuxedStreamError("the stream is closed for sending")
+            if self._credit <= 0:
+                await self._changed.wait()
+                continue
+            chunk = data[sent : sent + min(self._credit, _FRAME_BYTES)]
+            self._credit -= len(chunk)
+            header = struct.pack(YAMUX_HEADER_FORMAT, 0, TYPE_DATA, 0, self.stream_id, len(chunk))
+            await self.conn._write_frame(header + chunk)  # noqa: SLF001 - upstream's own streams do the same
+            sent += len(chunk)
+
+    async def _auto_tune_and_send_window_update(self, *, bytes_read: int = 0) -> None:
+        """Give the peer new window when half of it has been read; while the window is the brake it doubles, to 1 MiB.
+
+        Upstream sends an update for every read, however small, and loses the bytes just read when that is cancelled.
+        """
+        self._pending_recv_release += bytes_read
+        if self._pending_recv_release * 2 < self.target_recv_window or self.recv_closed:
+            return
+        increment, self._pending_recv_release = self._pending_recv_release, 0
+        now = trio.current_time()
+        if self.epoch_start and now - self.epoch_start < 4 * (self.conn.rtt() or _UNKNOWN_RTT_SECONDS):
+            grown = min(2 * self.target_recv_window, limits.STREAM_WINDOW_BYTES) - self.target_recv_window
+            self.target_recv_window += grown
+            increment += grown
+        self.epoch_start = now
+        self.recv_window += increment
+        frame = struct.pack(YAMUX_HEADER_FORMAT, 0, TYPE_WINDOW_UPDATE, 0, self.stream_id, increment)
+        with trio.CancelScope(shield=True):
+            await self.conn._write_frame(frame)  # noqa: SLF001
+
+
+class StreamTable(dict[int, YamuxStream]):
+    """Upstream's table of streams: whatever it creates and puts in becomes a `HardenedStream`."""
+
+    def __setitem__(self, stream_id: int, stream: YamuxStream) -> None:
+        if not isinstance(stream, HardenedStream):
+            stream.__class__ = HardenedStream
+            stream.harden()  # type: ignore[attr-defined]
+        super().__setitem__(stream_id, stream)
+
+
+class BufferTable(dict[int, bytearray]):
+    """Upstream's table of receive buffers: each is bounded."""
+
+    def __setitem__(self, stream_id: SupportsIndex, buffer: bytearray) -> None:
+        super().__setitem__(int(stream_id), BoundedBuffer(buffer))
