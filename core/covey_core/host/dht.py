@@ -70,8 +70,8 @@ class Dht:
         return len(self._store)
 
     def servers(self) -> tuple[KadPeer, ...]:
-        """Return the servers in the routing table with their addresses."""
-        return self._table.peers()
+        """Return the servers that answered last time, with their addresses."""
+        return self._table.known_good(position(peer_id_bytes(self._host.peer_id)), len(self._table))
 
     async def bootstrap(self, addrs: Iterable[str]) -> int:
         """Join at the servers at `addrs` (multiaddrs ending in /p2p/<PeerId>) and fill the routing table.

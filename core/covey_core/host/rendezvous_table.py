@@ -10,14 +10,18 @@ from dataclasses import dataclass
 
 from covey_core.errors import ProtocolViolation
 from covey_core.host import kad_limits as limits
+from covey_core.host.kad_addrs import dialable
+from covey_core.host.kad_wire import KadPeer
 from covey_core.host.rendezvous_wire import (
     Discover,
     Discovered,
+    PeerRecord,
     Register,
     Registered,
     RendezvousStatus,
     open_peer_record,
 )
+from covey_core.network import Scope
 from covey_core.peers import PeerId
 
 _COOKIE_BYTES = 8
@@ -26,7 +30,7 @@ _COOKIE_BYTES = 8
 @dataclass(slots=True)
 class _Registration:
     signed_record: bytes
-    sequence: int
+    record: PeerRecord
     expires_at: float
     serial: int
 
@@ -57,12 +61,12 @@ class Registrations:
         if record.peer != peer:
             return Registered(RendezvousStatus.NOT_AUTHORIZED, "the record of somebody else")
         old = self._by_namespace.get(request.namespace, {}).get(peer)
-        if old is not None and record.sequence < old.sequence:
+        if old is not None and record.sequence < old.record.sequence:
             return Registered(RendezvousStatus.INVALID_SIGNED_PEER_RECORD, "older than the registered one")
         if old is None and not self._has_room(peer, request.namespace):
             return Registered(RendezvousStatus.UNAVAILABLE, "full")
         self._serial += 1
-        entry = _Registration(request.signed_record, record.sequence, now + ttl, self._serial)
+        entry = _Registration(request.signed_record, record, now + ttl, self._serial)
         found = self._by_namespace.setdefault(request.namespace, {})
         found.pop(peer, None)  # behind all others again, so that a cookie leads to it
         found[peer] = entry
@@ -90,6 +94,12 @@ class Registrations:
         told = tuple(Register(request.namespace, e.signed_record, max(1, int(e.expires_at - now))) for e in waiting)
         last = waiting[-1].serial if waiting else after
         return Discovered(RendezvousStatus.OK, told, last.to_bytes(_COOKIE_BYTES, "big"))
+
+    def peers(self, scope: Scope) -> tuple[KadPeer, ...]:
+        """Return everybody registered, with the addresses that the scope lets us dial."""
+        entries = {peer: entry for found in self._by_namespace.values() for peer, entry in found.items()}
+        named = (KadPeer(peer, dialable(entry.record.addrs, scope)) for peer, entry in entries.items())
+        return tuple(entry for entry in named if entry.addrs)
 
     def _has_room(self, peer: PeerId, namespace: str) -> bool:
         held = sum(peer in found for found in self._by_namespace.values())

@@ -1,0 +1,1 @@
+"""What a seed keeps on disk."""
