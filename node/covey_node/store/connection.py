@@ -16,6 +16,7 @@ import outcome
 import sqlcipher3.dbapi2 as sql
 
 from covey_core.errors import CoveyError, FileDamaged
+from covey_core.files import unusable
 from covey_node.limits import STORE_LOCK_WAIT_SECONDS, STORE_WAL_BYTES
 from covey_node.store.errors import StoreError
 from covey_node.store.tx import Tx, translate
@@ -50,29 +51,36 @@ class Call:
 class Connection:
     """An open database file. Used by one thread at a time."""
 
-    def __init__(self, raw: sqlite3.Connection, path: str, on_commit: CommitHook | None = None) -> None:
-        self._raw = raw
-        self._tx = Tx(raw, path)
+    def __init__(self, path: Path, key: bytes, on_commit: CommitHook | None = None) -> None:
+        self._key = key
         self._on_commit = on_commit
-        self.path = path
+        self._failed: CoveyError | None = None
+        self.path = str(path)
+        self._open()
 
     @classmethod
     def open(cls, path: Path, key: bytes, *, on_commit: CommitHook | None = None) -> Connection:
         """Open the file, or make an empty one, with its raw key of 32 bytes.
 
-        Raises `FileDamaged` when the key does not fit the file or the file is no database, `StoreFull`, `StoreError`.
+        Raises `FileDamaged` when the key does not fit the file or the file is no database, `StoreFull`, `StoreError`,
+        `FileUnusable`.
         """
         if len(key) != KEY_BYTES:
             raise ValueError(f"a database key has {KEY_BYTES} bytes, not {len(key)}")
-        path.touch(mode=0o600, exist_ok=True)
-        raw = _connect(path)
-        connection = cls(raw, str(path), on_commit)
         try:
-            _prepare(raw, key)
+            path.touch(mode=0o600, exist_ok=True)
+        except OSError as exc:
+            raise unusable(path, exc) from exc
+        return cls(path, key, on_commit)
+
+    def _open(self) -> None:
+        self._raw = _connect(self.path)
+        try:
+            _prepare(self._raw, self._key, fresh=Path(self.path).stat().st_size == 0)
         except sql.Error as exc:
-            raw.close()
-            raise _open_error(exc, str(path)) from exc
-        return connection
+            self._raw.close()
+            raise _open_error(exc, self.path) from exc
+        self._tx = Tx(self._raw, self.path)
 
     def run(self, function: Callable[[Tx], T]) -> T:
         """Run one function in a transaction of its own; return its result after COMMIT."""
@@ -90,8 +98,17 @@ class Connection:
         A function that raises is rolled back alone. When the transaction itself cannot be kept (disk full, damage,
         COMMIT failed), everything is rolled back and that error is the outcome of every function.
         """
+        if self._failed is not None:
+            return [outcome.Error(self._failed) for _ in calls]
+        outcomes = self._run_or_roll_back(calls)
+        if any(isinstance(result, outcome.Error) and isinstance(result.error, FileDamaged) for result in outcomes):
+            self._reopen()
+        return outcomes
+
+    def _run_or_roll_back(self, calls: Sequence[Call]) -> list[outcome.Outcome[Any]]:
+        error: CoveyError
         try:
-            return self._run_batch(calls)
+            return self._run_all(calls)
         except sql.Error as exc:
             error = translate(exc, self.path)
         except _TransactionLost as exc:
@@ -100,7 +117,7 @@ class Connection:
             self._roll_back()
         return [outcome.Error(error) for _ in calls]
 
-    def _run_batch(self, calls: Sequence[Call]) -> list[outcome.Outcome[Any]]:
+    def _run_all(self, calls: Sequence[Call]) -> list[outcome.Outcome[Any]]:
         raw = self._raw
         changes = any(call.changes for call in calls)
         raw.execute("BEGIN IMMEDIATE" if changes else "BEGIN")
@@ -129,19 +146,21 @@ class Connection:
         return result
 
     def _roll_back(self) -> None:
+        """End what was not committed; after a success there is nothing."""
         if self._raw.in_transaction:
             self._raw.execute("ROLLBACK")
-        self._raw.execute("PRAGMA query_only = OFF")
+            self._raw.execute("PRAGMA query_only = OFF")
 
-    def check(self) -> None:
-        """Read and authenticate every page; raise `FileDamaged` when one does not fit."""
+    def _reopen(self) -> None:
+        """Start anew after a damaged page, so that what is whole can be used: a connection that met one refuses.
+
+        When that is not possible, every call from now on fails with the reason.
+        """
+        self._raw.close()
         try:
-            broken = self._raw.execute("PRAGMA cipher_integrity_check").fetchall()
-            broken += [row for row in self._raw.execute("PRAGMA quick_check").fetchall() if row != ("ok",)]
-        except sql.Error as exc:
-            raise translate(exc, self.path) from exc
-        if broken:
-            raise FileDamaged(self.path, f"{len(broken)} damaged places were found", "Restore a backup.")
+            self._open()
+        except CoveyError as exc:
+            self._failed = exc
 
     def close(self) -> None:
         """Move the write-ahead log into the file and close it."""
@@ -156,9 +175,9 @@ class _TransactionLost(Exception):
         self.error: CoveyError = cause if isinstance(cause, CoveyError) else StoreError(f"{path}: {cause}")
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: str) -> sqlite3.Connection:
     raw: sqlite3.Connection = sql.connect(
-        str(path),
+        path,
         isolation_level=None,  # BEGIN and COMMIT are written out above
         check_same_thread=False,  # one thread at a time, but not always the same one
         cached_statements=256,
@@ -167,11 +186,12 @@ def _connect(path: Path) -> sqlite3.Connection:
     return raw
 
 
-def _prepare(raw: sqlite3.Connection, key: bytes) -> None:
+def _prepare(raw: sqlite3.Connection, key: bytes, *, fresh: bool) -> None:
     raw.execute("PRAGMA cipher_log_level = NONE")  # SQLCipher writes to stderr otherwise; errors reach us as exceptions
     raw.execute(f"PRAGMA key = \"x'{key.hex()}'\"")  # a PRAGMA takes no parameters; hexadecimal digits only
     raw.execute("PRAGMA cipher_memory_security = OFF")  # wiping SQLite's heap costs 3/4 of the throughput: ADR 0021
-    raw.execute("PRAGMA auto_vacuum = INCREMENTAL")  # takes effect in an empty file
+    if fresh:
+        raw.execute("PRAGMA auto_vacuum = INCREMENTAL")  # decided by the first table
     raw.execute("SELECT count(*) FROM sqlite_master").fetchall()  # the first page is read: a wrong key shows here
     raw.execute("PRAGMA journal_mode = WAL").fetchall()
     raw.execute("PRAGMA synchronous = FULL")

@@ -81,9 +81,9 @@ class Database:
         result: T = await self._wait(Call(function, changes=False))
         return result
 
-    async def _wait(self, call: Call) -> Any:
+    async def _wait(self, call: Call, *, last: bool = False) -> Any:
         async with self._room:
-            if self._closed:
+            if self._closed and not last:
                 raise StoreClosed("the database is closed")
             waiting = _Waiting(call)
             self._line.append(waiting)
@@ -134,11 +134,11 @@ class Database:
             self._busy = False
 
     async def aclose(self) -> None:
-        """Finish what waits, then close the file. Calls from now on raise `StoreClosed`."""
+        """Finish what stands in the line, then close the file. Calls from now on raise `StoreClosed`."""
         if self._closed:
             return
-        await self.read(_nothing)
         self._closed = True
+        await self._wait(Call(_nothing, changes=False), last=True)
         await trio.to_thread.run_sync(self._connection.close, limiter=self._thread)
 
 

@@ -3,7 +3,7 @@
 Owns: `<home>/covey.db`, `<home>/key.json`, `<home>/lock`. Spec: docs/spec/store.md "Home".
 Never touches: the key's wrapping (keyfile.py), tables, the other files in the directory.
 
-A home is made in this order: `key.json.new`, `covey.db.new` filled and closed, rename of the key, rename of the database.
+A home is made in this order: `key.json.new`, `covey.db.new` filled and closed, rename of the key, of the database.
 So a database without its key never exists; whoever dies in between leaves nothing that counts.
 """
 

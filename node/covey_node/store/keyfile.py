@@ -7,8 +7,6 @@ Never touches: how a key is wrapped (covey_node.crypto.at_rest), the database.
 from __future__ import annotations
 
 import base64
-import binascii
-import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -26,7 +24,6 @@ from covey_node.store.errors import SecretTooShort, WrongPassphrase
 Rng: TypeAlias = Callable[[int], bytes]
 
 _VERSION: Final = 1
-_SECRET_LABEL: Final = b"covey secret file 1\x00"
 _SECRET_BYTES_MIN: Final = 32
 _REMEDY: Final = "Restore it from a backup: without it nobody can open the database."
 
@@ -56,53 +53,55 @@ def make_secret_file(path: Path, *, rng: Rng = os.urandom) -> None:
 def write(path: Path, key: bytes, unlock: Unlock, *, rng: Rng) -> None:
     """Wrap a key of 32 bytes and write the file (0600, atomic). Raises `FileUnusable`, `SecretTooShort`."""
     if isinstance(unlock, Passphrase):
-        kind, wrapped = "passphrase", at_rest.wrap_with_passphrase(key, unlock.text, rng)
+        wrapped = at_rest.wrap_with_passphrase(key, unlock.text, rng)
     else:
-        kind, wrapped = "secret_file", at_rest.wrap_with_secret(key, _secret(unlock.path), rng)
-    value = {"version": _VERSION, "kind": kind, "wrapped": base64.b64encode(wrapped).decode()}
-    atomic_write(path, json.dumps(value, indent=1).encode() + b"\n")
+        wrapped = at_rest.wrap_with_secret(key, _secret(unlock.path), rng)
+    value = {"version": _VERSION, "wrapped": base64.b64encode(wrapped).decode()}
+    atomic_write(path, json.dumps(value).encode() + b"\n")
 
 
 def read(path: Path, unlock: Unlock) -> bytes:
-    """Return the key of 32 bytes. With a passphrase this takes about a second and 1/4 GiB: call it in a thread.
+    """Return the key of 32 bytes. With a passphrase this is slow and takes memory (Argon2id): call it in a thread.
 
     Raises `WrongPassphrase`, `FileDamaged`, `FileUnusable`, `SecretTooShort`.
     """
-    kind, wrapped = _parse(path)
+    wrapped = _parse(path)
     try:
-        if isinstance(unlock, Passphrase):
-            if kind != "passphrase":
+        if at_rest.needs_passphrase(wrapped):
+            if not isinstance(unlock, Passphrase):
                 raise WrongPassphrase(
-                    "this node is unlocked by its secret file, not by a passphrase; nothing was changed"
+                    "this node is unlocked by a passphrase, not by a secret file; nothing was changed"
                 )
             return at_rest.unwrap(wrapped, passphrase=unlock.text)
-        if kind != "secret_file":
-            raise WrongPassphrase("this node is unlocked by a passphrase, not by a secret file; nothing was changed")
+        if not isinstance(unlock, SecretFile):
+            raise WrongPassphrase("this node is unlocked by a secret file, not by a passphrase; nothing was changed")
         return at_rest.unwrap(wrapped, secret=_secret(unlock.path))
     except WrongSecret as exc:
-        what = "the passphrase is wrong" if kind == "passphrase" else "the secret file is not the one of this node"
+        what = (
+            "the passphrase is wrong" if isinstance(unlock, Passphrase) else f"{unlock.path} is not this node's secret"
+        )
         raise WrongPassphrase(f"{what}; nothing was changed") from exc
     except WrapDamaged as exc:
-        raise FileDamaged(str(path), "the wrapped key is damaged", _REMEDY) from exc
+        raise FileDamaged(str(path), "the wrapped key is damaged, or of a newer version", _REMEDY) from exc
 
 
-def _parse(path: Path) -> tuple[str, bytes]:
+def _parse(path: Path) -> bytes:
     try:
         value = json.loads(read_private(path, limit_bytes=KEY_FILE_BYTES))
-        version, kind, wrapped = value["version"], value["kind"], base64.b64decode(value["wrapped"], validate=True)
-    except (ValueError, KeyError, TypeError, RecursionError, binascii.Error) as exc:
+        version, wrapped = value["version"], base64.b64decode(value["wrapped"], validate=True)
+    except (ValueError, KeyError, TypeError, RecursionError) as exc:
         raise FileDamaged(str(path), "it is not a key file", _REMEDY) from exc
-    if version != _VERSION or kind not in {"passphrase", "secret_file"}:
-        raise FileDamaged(str(path), f"its version {version!r} or kind {kind!r} is not known", "Use a newer program.")
-    return kind, wrapped
+    if version != _VERSION:
+        raise FileDamaged(str(path), f"its version {version!r} is not known", "Start the newer program that wrote it.")
+    return wrapped
 
 
 def _secret(path: Path) -> bytes:
-    """Return 32 bytes made of a secret file's contents; line breaks at its end do not count.
+    """Return a secret file's contents; line breaks at its end do not count.
 
     Its rights are not checked: container engines mount secrets as they please, and their owner guards them.
     """
     content = read_bounded(path, limit_bytes=SECRET_FILE_BYTES).rstrip(b"\r\n")
     if len(content) < _SECRET_BYTES_MIN:
         raise SecretTooShort(path=str(path), size=len(content), least=_SECRET_BYTES_MIN)
-    return hashlib.sha256(_SECRET_LABEL + content).digest()
+    return content

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 Value: TypeAlias = int | float | str | bytes | None
 Row: TypeAlias = tuple[Any, ...]
 
-_PRIMARY = 0xFF  # SQLite's extended error codes carry the primary code in the low byte (sqlite.org/rescode.html)
+# SQLite's extended error codes carry the primary code in the low byte (sqlite.org/rescode.html).
+_PRIMARY = 0xFF
+_NO_ROOM = frozenset({10 | 19 << 8, 10 | 21 << 8})  # SQLITE_IOERR_SHMSIZE, _SHMMAP: the shared memory file cannot grow
 _REMEDY = (
     "Stop the node, keep a copy of the whole directory, and check the disk; then restore a backup, or start with an "
     "empty directory (`covey init`)."
@@ -32,7 +34,7 @@ def translate(error: Exception, path: str) -> CoveyError:
     extended = int(getattr(error, "sqlite_errorcode", 0) or 0)
     code = extended & _PRIMARY
     name = str(getattr(error, "sqlite_errorname", "SQLITE_ERROR"))
-    if code == sql.SQLITE_FULL or extended in {sql.SQLITE_IOERR_SHMSIZE, sql.SQLITE_IOERR_SHMMAP}:
+    if code == sql.SQLITE_FULL or extended in _NO_ROOM:
         return StoreFull(path)
     if code in {sql.SQLITE_CORRUPT, sql.SQLITE_NOTADB}:
         return FileDamaged(path, f"the database is damaged ({name})", _REMEDY)
