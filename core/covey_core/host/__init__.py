@@ -3,7 +3,8 @@
 from covey_core.host.connection import ConnectionInfo
 from covey_core.host.events import Connected, Disconnected
 from covey_core.host.factory import HostConfig, open_host
-from covey_core.host.host import Host, ProtocolRefused
+from covey_core.host.host import Host
+from covey_core.host.opening import ProtocolRefused
 from covey_core.host.streams import Stream
 
 __all__ = [

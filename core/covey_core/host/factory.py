@@ -62,7 +62,6 @@ async def open_host(config: HostConfig, *, metrics: CoreMetrics | None = None) -
         swarm, node = _build(config, announce, tasks, metrics)
         host = Host(peer_id=config.identity.peer_id, network=config.network, node=node, swarm=swarm)
         node.reach = host
-        swarm.set_stream_handler(host.serve)
         swarm.register_notifee(
             Supervision(
                 swarm=swarm, events=host.events, tasks=tasks, own_peer=host.peer_id, prove=host.prove, greet=host.greet

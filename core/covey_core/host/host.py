@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
-import structlog
 import trio
 from libp2p.abc import INetStream
 from libp2p.network.exceptions import SwarmException
@@ -16,22 +15,20 @@ from libp2p.network.stream.net_stream import NetStream
 from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
-from covey_core.errors import CoveyError, ProtocolViolation, StreamLost, Unreachable
-from covey_core.host import addresses, circuit, identify, limits, multistream, ping
+from covey_core.errors import CoveyError, StreamLost, Unreachable
+from covey_core.host import addresses, circuit, identify, limits, ping
 from covey_core.host.admitting import Admission
 from covey_core.host.connection import Connection, ConnectionInfo
-from covey_core.host.contained import Contained, kind_of, place_of, shielded
+from covey_core.host.contained import Contained
 from covey_core.host.events import Event, Events
+from covey_core.host.gate import Gate
 from covey_core.host.node import LibP2PHost
-from covey_core.host.streams import LOST, Stream
+from covey_core.host.opening import ProtocolRefused, libp2p_id, negotiated
+from covey_core.host.streams import Stream
 from covey_core.host.swarm import CoveySwarm
 from covey_core.limits import ADMISSION_DEADLINE_SECONDS
 from covey_core.network import Network
 from covey_core.peers import PeerId, short
-
-_log: Final = structlog.get_logger("covey.host")
-
-PING: Final = "/ipfs/ping/1.0.0"
 
 StreamHandler = Callable[[Stream], Awaitable[None]]
 
@@ -53,11 +50,14 @@ class Host:
         self._node = node
         self._swarm = swarm
         self._admission = Admission(network, me=peer_id)
-        self._open_early = {identify.IDENTIFY, PING}
         self._dialing: dict[PeerId, trio.Lock] = {}
+        handlers: dict[Any, Any] = node.multiselect.handlers
+        self._gate = Gate(handlers)
+        self._gate.add(ping.PING, handlers[ping.PING], before_admission=True)
+        self._gate.add(identify.IDENTIFY, self._answer_identify, before_admission=True)
         if self._admission.is_needed:
-            self._node.multiselect.handlers[self._admission.protocol] = self._check_admission  # type: ignore[index]
-            self._open_early.add(self._admission.protocol)
+            self._gate.add(self._admission.protocol, self._check_admission, before_admission=True)
+        swarm.set_stream_handler(self._gate.serve)
 
     # --- what we are ----------------------------------------------------------------------------------------------
 
@@ -84,13 +84,11 @@ class Host:
             if not stream.handed_over:
                 await stream.close()
 
-        if before_admission:
-            self._open_early.add(protocol)
-        self._node.multiselect.handlers[protocol] = run  # type: ignore[index]
+        self._gate.add(protocol, run, before_admission=before_admission)
 
     def unhandle(self, protocol: str) -> None:
         """Serve `protocol` no longer; streams that run go on."""
-        self._node.multiselect.handlers.pop(protocol, None)  # type: ignore[call-overload]
+        self._gate.remove(protocol)
 
     # --- connections ----------------------------------------------------------------------------------------------
 
@@ -199,7 +197,7 @@ class Host:
 
     async def ping(self, peer: PeerId) -> float:
         """Return the round trip time in seconds on the best connection; `StreamLost` after 5 s, `Unreachable`."""
-        stream = await self.open_stream(peer, PING)
+        stream = await self.open_stream(peer, ping.PING)
         return await ping.measure(stream)
 
     # --- for LibP2PHost -------------------------------------------------------------------------------------------
@@ -256,33 +254,12 @@ class Host:
         connected = frozenset(self._swarm.connections)
         identify.forget_strangers(store, connected=connected, own=self._node.get_id())
 
+    async def _answer_identify(self, net: Any) -> None:
+        connection: Connection = net.swarm_conn
+        await identify.answer(self._wrap(net, identify.IDENTIFY), self._node, connection.remote)
+
     async def _check_admission(self, net: Any) -> None:
         await self._admission.check(net.swarm_conn, self._wrap(net, self._admission.protocol))
-
-    # --- what peers open ------------------------------------------------------------------------------------------
-
-    async def serve(self, net: INetStream) -> None:
-        """Agree on a protocol with the peer that opened this stream, wait for its admission, run the handler."""
-        protocol = ""
-        done = False
-        connection: Any = getattr(net, "swarm_conn", None)
-        try:
-            with Contained() as outcome:
-                handlers: dict[Any, Any] = self._node.multiselect.handlers
-                with trio.fail_after(limits.NEGOTIATE_SECONDS):
-                    protocol = await multistream.answer(net, handlers)
-                handler = handlers[protocol]
-                net.set_protocol(protocol)  # type: ignore[arg-type]
-                if protocol not in self._open_early:
-                    await connection.wait_admitted(limits.OPEN_STREAM_SECONDS)
-                await handler(net)
-                done = True
-            if outcome.error is not None:
-                _log_failure(protocol, outcome.error)
-        finally:
-            if not done:
-                with shielded(limits.CLOSE_SECONDS), Contained():
-                    await net.reset()
 
     def _wrap(self, net: Any, protocol: str) -> Stream:
         connection: Connection = net.swarm_conn
@@ -293,44 +270,6 @@ class Host:
             relayed=connection.relayed,
             protocol=protocol,
         )
-
-
-class ProtocolRefused(StreamLost):
-    """The peer is connected but does not speak the protocol."""
-
-
-def libp2p_id(peer: PeerId) -> ID:
-    """Return libp2p's form of a PeerId; `ProtocolViolation` for text that is none."""
-    with Contained() as outcome:
-        return ID.from_base58(peer)
-    raise ProtocolViolation("that is no PeerId") from outcome.error
-
-
-async def negotiated(connection: Connection, protocols: Sequence[str]) -> NetStream:
-    """Open a stream on this very connection and agree on the first of `protocols` that the peer speaks."""
-    refused: ProtocolRefused | None = None
-    for protocol in protocols:
-        net = await connection.open()
-        done = False
-        try:
-            with trio.fail_after(limits.NEGOTIATE_SECONDS):
-                await multistream.propose(net, protocol)
-            net.set_protocol(protocol)  # type: ignore[arg-type]
-            done = True
-        except multistream.NotSpoken as exc:
-            refused = ProtocolRefused(str(exc))
-        except trio.TooSlowError as exc:
-            connection.doubt()
-            raise StreamLost(f"no answer within {limits.NEGOTIATE_SECONDS:g} s") from exc
-        except (ProtocolViolation, *LOST) as exc:
-            raise StreamLost("no agreement on a protocol") from exc
-        finally:
-            if not done:
-                with shielded(limits.CLOSE_SECONDS), Contained():
-                    await net.reset()
-        if done:
-            return net
-    raise refused or ProtocolRefused("no protocol was proposed")
 
 
 def _dialable(texts: Sequence[str], peer: PeerId, reasons: list[str]) -> list[Multiaddr]:
@@ -348,10 +287,3 @@ def _dialable(texts: Sequence[str], peer: PeerId, reasons: list[str]) -> list[Mu
         elif address not in found:
             found.append(address)
     return found[: limits.DIALED_ADDRESSES]
-
-
-def _log_failure(protocol: str, error: Exception) -> None:
-    if isinstance(error, CoveyError | trio.TooSlowError | LOST):
-        _log.debug("host.stream.ended", protocol=protocol, error=kind_of(error))
-    else:
-        _log.error("host.handler.failed", protocol=protocol, error=kind_of(error), place=place_of(error))

@@ -1,17 +1,20 @@
-"""/ipfs/id/1.0.0, the asking side: what a peer speaks and where it listens, for libp2p's own protocols.
+"""/ipfs/id/1.0.0: what a peer speaks, where it listens, and from where it is seen.
 
-Owns: one question a connection, bounded. Upstream asks in system tasks that outlive the host, picks any connection, and
-reads without a bound. Spec: libp2p specs, identify. Never touches: the answering side, which is libp2p's own.
+Owns: one question a connection, bounded, and the answer to theirs. Upstream asks in system tasks that outlive the host,
+on any connection of the peer, reads without a bound, and answers 0.5 s late when it has no listener.
+Spec: libp2p specs, identify. Never touches: what is done with the answer (libp2p's own protocols read its peer store).
 """
 
 from typing import Final
 
 import trio
 from google.protobuf.message import DecodeError
-from libp2p.abc import IPeerStore
+from libp2p.abc import IHost, IPeerStore
+from libp2p.identity.identify.identify import _mk_identify_protobuf
 from libp2p.identity.identify.pb.identify_pb2 import Identify
 from libp2p.identity.update import update_peerstore_from_identify
 from libp2p.peer.id import ID
+from multiaddr import Multiaddr
 
 from covey_core.errors import ProtocolViolation, StreamLost
 from covey_core.host import limits
@@ -35,6 +38,13 @@ async def ask(stream: Stream, peer: ID, store: IPeerStore) -> None:
     await stream.close()
     if scope.cancelled_caught:
         raise StreamLost("no answer to identify")
+
+
+async def answer(stream: Stream, host: IHost, seen_at: Multiaddr) -> None:
+    """Tell a peer who we are and at which address we see it; on a circuit that is the circuit's address."""
+    message = _mk_identify_protobuf(host, seen_at)
+    await stream.write_frame(message.SerializeToString(), limit=limits.IDENTIFY_BYTES)
+    await stream.close()
 
 
 def forget_strangers(store: IPeerStore, *, connected: frozenset[ID], own: ID) -> None:

@@ -13,6 +13,7 @@ from covey_core.errors import ProtocolViolation, StreamLost
 from covey_core.host import limits
 from covey_core.host.streams import Stream
 
+PING: Final = "/ipfs/ping/1.0.0"
 _PAYLOAD_BYTES: Final = 32
 
 
