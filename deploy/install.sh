@@ -5,12 +5,14 @@ set -euo pipefail
 /opt/tools/bin/pip wheel --quiet --no-index --no-deps --no-build-isolation --wheel-dir /build/dist .
 /opt/tools/bin/pip --python /opt/covey/bin/python3 install --quiet --no-index --no-deps --no-compile /build/dist/covey-*.whl
 site=$(echo /opt/covey/lib/python3.*/site-packages)
-for command in /opt/covey/bin/covey*; do
+# libp2p alone brings some thirty commands for its examples.
+for command in /opt/covey/bin/*; do
   keep=0
-  for name in "$@"; do [ "$(basename "$command")" != "$name" ] || keep=1; done
+  for name in "$@" python python3 "$(basename "$(readlink -f /opt/covey/bin/python3)")"; do
+    [ "$(basename "$command")" != "$name" ] || keep=1
+  done
   [ "$keep" = 1 ] || rm "$command"
 done
-rm -f /opt/covey/bin/[Aa]ctivate*
 for package in "$site"/covey_*; do
   python3 -m compileall -q --invalidation-mode unchecked-hash "$package"
 done

@@ -3,7 +3,7 @@
 # docs/adr/0025-image-size.md says what each line saves. Usage: prune.sh SITE_PACKAGES
 set -eu
 cd "$1"
-rm -rf examples                                   # libp2p installs its examples as a top-level package
+rm -rf examples docs interop newsfragments stubs ./*-stubs   # libp2p installs these as top-level packages
 rm -f netaddr/eui/oui.* netaddr/eui/iab.*         # registries of MAC address vendors; netaddr is used for IP addresses
 rm -rf Crypto/SelfTest coincurve/_windows_libsecp256k1.py
 find . -depth -type d \( -name tests -o -name _tests -o -name testing -o -name test \) \

@@ -29,11 +29,11 @@ def test_an_image_holds_only_its_own_component(images: None, role: str) -> None:
         "import json, pathlib, sys; unreal = ('proc', 'sys', 'dev')\n"
         "roots = [p for p in pathlib.Path('/').iterdir() if p.name not in unreal]\n"
         "found = {f.name for r in roots if r.is_dir() for f in r.rglob('covey_*') if f.is_dir()}\n"
-        "print(json.dumps([sorted(found), sorted(f.name for f in pathlib.Path(sys.prefix, 'bin').glob('covey*'))]))"
+        "print(json.dumps([sorted(found), sorted(f.name for f in pathlib.Path(sys.prefix, 'bin').iterdir())]))"
     )
     packages, commands = json.loads(inside(role, program))
     assert set(packages) - {"covey_core"} == PACKAGES[role] - {"covey_core"}
-    assert set(commands) == COMMANDS[role]
+    assert {command for command in commands if not command.startswith("python")} == COMMANDS[role]
 
 
 @pytest.mark.parametrize("role", ["relay", "bootstrap"])
