@@ -109,10 +109,11 @@ class RecordKeys:
     @classmethod
     def generate(cls, rng: Rng) -> RecordKeys:
         """Return new keys."""
-        return cls._of(rng(KEY_BYTES), rng(KEY_BYTES))
+        return cls.of(rng(KEY_BYTES), rng(KEY_BYTES))
 
     @classmethod
-    def _of(cls, seed: bytes, secret: bytes) -> RecordKeys:
+    def of(cls, seed: bytes, secret: bytes) -> RecordKeys:
+        """Return the keys of a stored seed and contact secret, 32 bytes each."""
         return cls(seed, RecordShare(ed25519_public(seed), secret))
 
     def encode(self) -> bytes:
@@ -126,7 +127,7 @@ class RecordKeys:
         reader.expect(VERSION, "record key version")
         seed, secret = reader.take(KEY_BYTES), reader.take(KEY_BYTES)
         reader.end()
-        return cls._of(seed, secret)
+        return cls.of(seed, secret)
 
     def sign(self, day: int, message: bytes) -> bytes:
         """Return a 64-byte signature that verifies as plain Ed25519 under the day's blinded key."""

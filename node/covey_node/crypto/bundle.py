@@ -13,7 +13,7 @@ from covey_core.errors import ProtocolViolation
 from covey_node.crypto.account import Device, same_key
 from covey_node.crypto.devices import DeviceList
 from covey_node.crypto.errors import PrekeysExpired
-from covey_node.crypto.limits import CLOCK_SKEW_SECONDS
+from covey_node.crypto.limits import CLOCK_SKEW_SECONDS, RETENTION_SECONDS
 from covey_node.crypto.primitives import (
     KEM_PUBLIC_BYTES,
     KEY_BYTES,
@@ -159,6 +159,7 @@ class Bundle:
         if not same_key(self.devices.account, account):
             msg = "prekey bundle is of another account"
             raise ProtocolViolation(msg)
-        if not self.issued_at - CLOCK_SKEW_SECONDS <= now < self.expires_at:
-            msg = f"prekey bundle is valid from {self.issued_at} to {self.expires_at}, and it is {int(now)}"
+        latest = min(self.expires_at, self.issued_at + RETENTION_SECONDS)
+        if not self.issued_at - CLOCK_SKEW_SECONDS <= now < latest:
+            msg = f"prekey bundle is valid from {self.issued_at} to {latest}, and it is {int(now)}"
             raise PrekeysExpired(msg)

@@ -66,7 +66,9 @@ class DeviceList:
         return self._next(left, revoked, now)._signed(account)  # noqa: SLF001 - of this very class
 
     def _next(self, devices: tuple[Device, ...], revoked: tuple[Revocation, ...], now: float) -> DeviceList:
-        return DeviceList(self.account, self.number + 1, self.hash, int(now), devices, revoked, b"")
+        # Never dated before the list it follows: a clock that was set back must not look like a fork.
+        issued_at = max(int(now), self.issued_at)
+        return DeviceList(self.account, self.number + 1, self.hash, issued_at, devices, revoked, b"")
 
     def _signed(self, account: Account) -> DeviceList:
         self.check()

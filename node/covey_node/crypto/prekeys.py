@@ -12,7 +12,13 @@ from typing import Final
 from covey_node.crypto.bundle import NO_ONE_TIME, Bundle, OneTimePrekey
 from covey_node.crypto.devices import LocalDevice
 from covey_node.crypto.errors import StateDamaged, Undecryptable
-from covey_node.crypto.limits import MAX_GENERATIONS, MAX_ONE_TIME_KEYS, RETENTION_SECONDS, ROTATION_SECONDS
+from covey_node.crypto.limits import (
+    CLOCK_SKEW_SECONDS,
+    MAX_GENERATIONS,
+    MAX_ONE_TIME_KEYS,
+    RETENTION_SECONDS,
+    ROTATION_SECONDS,
+)
 from covey_node.crypto.primitives import (
     KEM_SEED_BYTES,
     KEY_BYTES,
@@ -78,7 +84,8 @@ class Prekeys:
         kept = tuple(each for each in self.generations if now < each.deleted_at())
         one_time = tuple(each for each in self.one_time if now < each.created_at + RETENTION_SECONDS + ROTATION_SECONDS)
         current = kept[-1]
-        if now >= current.created_at + ROTATION_SECONDS:
+        due = current.created_at + ROTATION_SECONDS
+        if now >= due or now < current.created_at - CLOCK_SKEW_SECONDS:
             retired = replace(current, retired_at=int(now))
             kept = (*kept[:-1], retired, _new_generation(rng, now, kept))[-MAX_GENERATIONS:]
         if len(one_time) == len(self.one_time) and kept == self.generations:

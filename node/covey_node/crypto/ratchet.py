@@ -34,6 +34,7 @@ from covey_node.crypto.primitives import (
     open_sealed,
     root_step,
     seal,
+    settle_registers,
     x25519_public,
     x25519_shared,
 )
@@ -142,6 +143,7 @@ class Ratchet:
         digest = hashlib.sha256(start)
         digest.update(sealed)
         packet = start + ChaCha20Poly1305(header_keys[:32]).encrypt(nonce, header, digest.digest()) + sealed
+        settle_registers()
         advanced = SendingChain(next_key, chain.count + 1, header_keys, chain.announced)
         return (
             Ratchet(
@@ -185,6 +187,7 @@ class Ratchet:
             msg = f"packet of {len(packet)} bytes is too short"
             raise Undecryptable(msg)
         opened = self._open_header(packet)
+        settle_registers()
         if opened is None:
             msg = "packet does not open under any header key"
             raise Undecryptable(msg)
@@ -238,6 +241,7 @@ class Ratchet:
         chain_key, missed = _advanced(chain.chain_key, ahead)
         chain_key, message_key = chain_step(chain_key)
         plaintext = open_sealed(message_key, packet[PREFIX_BYTES:_NONCE_END], packet[_RATCHET_END:], bound)
+        settle_registers()
         skipped = self.skipped
         if missed or skipped.chains:
             skipped = skipped.adding(chain.header_keys[:KEY_BYTES], chain.count, missed, now=now).aged(now=now)
@@ -260,6 +264,7 @@ class Ratchet:
         headers = self.next_receiving_headers
         nonce = packet[PREFIX_BYTES:_NONCE_END]
         announced = open_sealed(headers[KEY_BYTES:], nonce, packet[_HEADER_END:_RATCHET_END], packet[:_NONCE_END])
+        settle_registers()
         peer = PeerKeys(announced[:KEY_BYTES], KemPublic(announced[KEY_BYTES : KEY_BYTES + KEM_PUBLIC_BYTES]))
         kem_secret = own.kem.decapsulate(announced[KEY_BYTES + KEM_PUBLIC_BYTES :])
         agreed = x25519_shared(own.x25519_secret, peer.x25519) + kem_secret

@@ -168,10 +168,14 @@ class Session:
         return cls(names[0], initiated, names[1], names[2], names[3], ratchet, setup)
 
 
-def preferred(ours: Session, theirs: Session) -> Session:
-    """Return which of two sessions with one device to send on; the other stays for receiving (7.4).
+def preferred(sending: Session, received: Session) -> Session:
+    """Return which of two sessions with one device to send on from now; the other stays for receiving (7.4).
 
-    `ours` is the one used until now, `theirs` the one just accepted. A session that was answered gives way to the newer
-    one; of two unanswered ones, each side having written first, the smaller id wins, so both sides choose alike.
+    `sending` was used until now, on `received` a packet has just been opened. The peer's choice is followed, except
+    while `sending` is a set-up of ours without an answer: then an older session does not win, and when both sides wrote
+    first, the smaller id does, so that both choose alike.
     """
-    return ours if ours.awaits_reply and ours.id < theirs.id else theirs
+    if not sending.awaits_reply:
+        return received
+    wrote_first_too = not received.initiated and received.ratchet.sending is None
+    return received if wrote_first_too and received.id < sending.id else sending
