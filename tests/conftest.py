@@ -1,0 +1,24 @@
+"""What holds for all tests: a clean environment, one hypothesis profile, and the slow ones last."""
+
+import os
+
+import pytest
+from hypothesis import settings
+
+# Timing is never asserted (deadline). CI takes the same examples each time, so that a red run can be had again at once;
+# everywhere else new ones are tried.
+settings.register_profile("covey", deadline=None, derandomize=bool(os.environ.get("CI")), print_blob=True)
+settings.load_profile("covey")
+
+_FOR_TESTS = ("COVEY_TEST_", "COVEY_E2E_", "COVEY_BENCH_")
+
+
+def pytest_configure() -> None:
+    """Forget the user's own settings: a test sets what it needs."""
+    for name in [name for name in os.environ if name.startswith("COVEY_") and not name.startswith(_FOR_TESTS)]:
+        del os.environ[name]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run what is quick first: then what needs js-libp2p, then the containers."""
+    items.sort(key=lambda item: 2 if item.get_closest_marker("e2e") else 1 if item.get_closest_marker("interop") else 0)
