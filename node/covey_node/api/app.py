@@ -28,6 +28,7 @@ def make_app(port: NodePort, *, shutdown: trio.Event) -> FastAPI:
         docs_url=None,  # the pages load scripts from elsewhere
         redoc_url=None,
         separate_input_output_schemas=False,
+        generate_unique_id_function=lambda route: route.name,
     )
     install(app)
 

@@ -70,7 +70,7 @@ def _node_routes(router: APIRouter, port: NodePort, shutdown: trio.Event) -> Non
     @router.get(
         "/events",
         tags=["node"],
-        response_class=EventStream,
+        response_class=Response,
         responses={**responses(), 200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
     )
     async def events(
@@ -123,7 +123,7 @@ def _contact_routes(router: APIRouter, port: NodePort) -> None:
         await port.block(contact)
 
     @router.get("/contacts/{contact}/verification", tags=["contacts"], responses=_LOOKUP)
-    async def verification(contact: Contact) -> VerifyView:
+    async def verify(contact: Contact) -> VerifyView:
         """Return the safety number with a contact."""
         return await port.verify(contact)
 

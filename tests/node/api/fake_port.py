@@ -93,6 +93,7 @@ class FakePort:
         self.kept: list[EventView] = []
         self.first_id = 1
         self.subscribers: set[trio.MemorySendChannel[EventView]] = set()
+        self.changed = trio.Event()  # the subscribers did
         self.delivers: Status | None = Status.DELIVERED  # how far a sent text gets at once
         self.crash: Exception | None = None
         self.calls: list[tuple[str, Any]] = []
@@ -114,6 +115,11 @@ class FakePort:
     def advance(self, message: str, status: Status, **changes: Any) -> None:
         self.texts[message] = replace(self.texts[message], status=status, **changes)
         self.emit("status", asdict(self.texts[message]))
+
+    async def until_subscribers(self, count: int) -> None:
+        with trio.fail_after(10):
+            while len(self.subscribers) != count:
+                await self.changed.wait()
 
     # --- NodePort
     async def status(self) -> StatusView:
@@ -275,8 +281,14 @@ class FakePort:
                 if event.id > after:
                     send.send_nowait(event)
         self.subscribers.add(send)
+        self._tell()
         try:
             with send, receive:
                 yield receive
         finally:
             self.subscribers.discard(send)
+            self._tell()
+
+    def _tell(self) -> None:
+        self.changed.set()
+        self.changed = trio.Event()

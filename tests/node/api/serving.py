@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -31,6 +32,7 @@ class Served:
         self.token: trio.lowlevel.TrioToken | None = None
         self.shutdown = trio.Event()
         self.started = threading.Event()
+        self.stopped = threading.Event()
 
     def within(self, action: Callable[[], Value]) -> Value:
         """Run something between the node's steps."""
@@ -89,9 +91,10 @@ def serving(home: Path, *, address: str = "127.0.0.1:0") -> Iterator[Served]:
     def run() -> None:
         try:
             trio.run(main)
-        except BaseException as exc:  # the test's thread raises it
+        except BaseException as exc:  # noqa: BLE001 - the test's thread raises it
             served.error = exc
         finally:
+            served.stopped.set()
             served.started.set()
 
     thread = threading.Thread(target=run)
@@ -102,7 +105,7 @@ def serving(home: Path, *, address: str = "127.0.0.1:0") -> Iterator[Served]:
             raise served.error
         yield served
     finally:
-        if thread.is_alive():
+        with contextlib.suppress(trio.RunFinishedError):
             served.within(served.shutdown.set)
         thread.join(DEADLINE_SECONDS)
         assert not thread.is_alive()
