@@ -35,10 +35,10 @@ def test_loopback_addresses_and_unix_sockets_are_understood(
 
 @pytest.mark.parametrize(
     "text",
-    (
+    [
         *("0.0.0.0:7000", "[::]:7000", "192.168.1.5:7000", "example.org:7000", ":7000", "127.0.0.1", "127.0.0.1:"),
         *("127.0.0.1:65536", "127.0.0.1:-1", "127.0.0.1:x", "127.0.0.1:٣", "unix:relative.sock", "unix:", "7000", ""),
-    ),
+    ],
 )
 def test_what_others_could_reach_and_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(SettingsInvalid, match="API address"):
