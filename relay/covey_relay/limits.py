@@ -47,8 +47,8 @@ CIRCUIT_SECONDS = 2 * 3600
 CIRCUIT_BYTES = 256 * MIB
 """Bytes that one circuit may carry in each direction (DESIGN 9)."""
 
-MAX_HANDSHAKES_PER_PEER = 16
-"""Hop streams of one peer that have not become a circuit yet; more are reset."""
+MAX_HANDSHAKES_PER_PEER = MAX_CIRCUITS_PER_PEER
+"""Hop streams of one peer whose first message has not come yet; more are reset. It may dial all its circuits at once."""
 
 HOP_READ_SECONDS = 10.0
 """How long a hop stream may stay silent before its first message has come whole."""
