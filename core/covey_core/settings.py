@@ -26,7 +26,16 @@ from covey_core.files import read_private
 
 _PREFIX: Final = "COVEY_"
 _COMPONENTS: Final = ("COVEY_NODE_", "COVEY_RELAY_", "COVEY_BOOTSTRAP_")
-_SHARED: Final = frozenset({"COVEY_HOME", "COVEY_PUBLIC_ADDR"})
+_SHARED: Final = frozenset(
+    {
+        "COVEY_BIND_ADDR",
+        "COVEY_HOME",
+        "COVEY_NETWORK_NAME",
+        "COVEY_PUBLIC_ADDR",
+        "COVEY_SUBNET_PREFIX",
+        "COVEY_TAG",
+    }
+)
 """Read by the CLI and by compose, not by a settings class."""
 _FREE_PREFIXES: Final = ("COVEY_E2E_", "COVEY_TEST_", "COVEY_BENCH_", "COVEY_DEMO_")
 """Of test and development tools."""

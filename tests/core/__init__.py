@@ -1,0 +1,1 @@
+"""Tests of covey_core but its libp2p host."""
