@@ -6,7 +6,9 @@ Never touches: BEGIN and COMMIT (see connection.py), the meaning of rows.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import sqlcipher3.dbapi2 as sql
@@ -22,7 +24,9 @@ Row: TypeAlias = tuple[Any, ...]
 
 # SQLite's extended error codes carry the primary code in the low byte (sqlite.org/rescode.html).
 _PRIMARY = 0xFF
-_NO_ROOM = frozenset({10 | 19 << 8, 10 | 21 << 8})  # SQLITE_IOERR_SHMSIZE, _SHMMAP: the shared memory file cannot grow
+_ROOM_BYTES = (
+    64 * 1024
+)  # SQLite's shared memory file grows by 32 KiB; when it cannot, the error is a plain SQLITE_IOERR
 _REMEDY = (
     "Stop the node, keep a copy of the whole directory, and check the disk; then restore a backup, or start with an "
     "empty directory (`covey init`)."
@@ -31,10 +35,9 @@ _REMEDY = (
 
 def translate(error: Exception, path: str) -> CoveyError:
     """Return what a database error means for the user. Of the error's text only names of columns are shown."""
-    extended = int(getattr(error, "sqlite_errorcode", 0) or 0)
-    code = extended & _PRIMARY
+    code = int(getattr(error, "sqlite_errorcode", 0) or 0) & _PRIMARY
     name = str(getattr(error, "sqlite_errorname", "SQLITE_ERROR"))
-    if code == sql.SQLITE_FULL or extended in _NO_ROOM:
+    if code == sql.SQLITE_FULL or (code == sql.SQLITE_IOERR and _is_full(path)):
         return StoreFull(path)
     if code in {sql.SQLITE_CORRUPT, sql.SQLITE_NOTADB}:
         return FileDamaged(path, f"the database is damaged ({name})", _REMEDY)
@@ -51,6 +54,13 @@ def translate(error: Exception, path: str) -> CoveyError:
             f"{path}: the database cannot be written ({name}). Check the owner and rights of the directory."
         )
     return StoreError(f"{path}: {error} ({name})")
+
+
+def _is_full(path: str) -> bool:
+    try:
+        return shutil.disk_usage(Path(path).parent).free < _ROOM_BYTES
+    except OSError:
+        return False
 
 
 class Tx:

@@ -278,21 +278,20 @@ async def test_whoever_waits_for_a_place_in_the_line_is_refused_when_it_closes(
         except StoreClosed:
             refused.append(key)
 
-    async with trio.open_nursery() as nursery:
-        async with Database.open(path, KEY, on_commit=commits) as db:
-            commits.hold()
-            nursery.start_soon(put, db, "a")
-            await commits.held()
-            for key in "bcd":
-                nursery.start_soon(try_to_put, db, key)
-                await trio.testing.wait_all_tasks_blocked()
-            nursery.start_soon(trio.to_thread.run_sync, commits.gate.set)
+    async with trio.open_nursery() as nursery, Database.open(path, KEY, on_commit=commits) as db:
+        commits.hold()
+        nursery.start_soon(put, db, "a")
+        await commits.held()
+        for key in "bcd":
+            nursery.start_soon(try_to_put, db, key)
+            await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(trio.to_thread.run_sync, commits.gate.set)
     assert refused == ["c", "d"]
     assert stored(path) == {"a", "b"}
 
 
 async def test_closing_during_a_cancellation_closes_the_file(path: Path) -> None:
-    with trio.CancelScope() as scope:  # noqa: SIM117 - the order is what is tested
+    with trio.CancelScope() as scope:
         async with Database.open(path, KEY) as db:
             await put(db, "a")
             scope.cancel()
