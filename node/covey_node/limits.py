@@ -57,6 +57,9 @@ INCOMING_REQUESTS_MAX = 200  # undecided requests of strangers; further ones are
 # --- delivery (docs/spec/delivery.md) ---
 LANES_MAX = 64  # devices that are written to at the same time; the others wait their turn
 MESSAGE_LIFETIME_SECONDS = 30 * 24 * 3600  # an undelivered message expires after 30 days, the longest mailbox TTL
+LANE_PAGE = 256  # deliveries that a lane holds in memory at a time, 100 bytes each
+SENT_GRACE_SECONDS = 0.05  # `sent` is written down only for packets that are not acknowledged by then
+SWEEP_SECONDS = 3600  # at the latest then it is looked for expired and disappearing messages again
 EVENTS_KEPT = 1024  # events that a reconnecting client can catch up with
 EVENT_BACKLOG = 256  # events one slow client may be behind before it is cut off
 
@@ -75,10 +78,18 @@ CIRCUIT_HANDSHAKE_SECONDS = 10  # hop, stop, Noise and Yamux over a slow relay
 
 # --- contact records (docs/spec/contact-record.md) ---
 RECORD_PUBLISH_SECONDS = 6 * 3600  # DESIGN 6: storing nodes forget after 24 h
+RECORD_RETRY_SECONDS = 30  # no holder took the record: try again
+RECORD_SETTLE_SECONDS = 2  # addresses that change come in bursts (two relays, two listeners)
 RECORD_LIFETIME_SECONDS = 48 * 3600  # a record is good for its day and for clocks that are off
 RECORD_LOOKUP_SECONDS_MIN = 60  # a contact that cannot be reached is looked up at most once a minute
-RECORD_PLAINTEXT_BYTES = 24 * 1024  # bundle, addresses, signature
+RECORD_PLAINTEXT_BYTES = 24 * 1024 - 40  # a record holds 24 KiB of ciphertext (covey_core.limits); nonce and tag take 40 bytes
 PREKEY_ROTATE_SECONDS = 7 * 24 * 3600  # DESIGN 4: weekly
 PREKEY_KEEP_SECONDS = 45 * 24 * 3600  # DESIGN 4: private halves go 45 days after their last publication
 ONE_TIME_PREKEYS_MAX = 256  # handed out over direct streams and not used yet
 ONE_TIME_PREKEY_SECONDS = 7 * 24 * 3600  # a handed out one-time key that nobody used is forgotten
+REPLAY_MEMORY_SECONDS = 120 * 24 * 3600  # longer than any prekey lives: 7 days current, 30 signed ahead, 45 kept
+
+# --- the process ---
+DRAIN_SECONDS = 2  # answers of the API that are under way at the end get so long; the process has 10 s in all
+ADDRS_CHECK_SECONDS = 60  # our addresses are looked at again so often, besides at every change of a relay
+TIDY_SECONDS = 24 * 3600  # prekeys are rotated weekly, so looking once a day is enough

@@ -12,22 +12,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Protocol
 
+from covey_node.protocol.paths import PathKind as PathKind
 from covey_node.protocol.status import ContactState as ContactState
 from covey_node.protocol.status import Status as Status
-
-
-class PathKind(StrEnum):
-    """The way packets to a contact take now."""
-
-    PUBLIC = "public"
-    LAN = "lan"
-    MAPPED = "mapped"
-    PUNCHED = "punched"
-    RELAYED = "relayed"
-    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)

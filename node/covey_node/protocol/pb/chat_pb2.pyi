@@ -12,7 +12,7 @@ class ChatFrame(_message.Message):
     ACK_FIELD_NUMBER: _ClassVar[int]
     packet: Packet
     ack: Ack
-    def __init__(self, packet: _Optional[_Union[Packet, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ...) -> None: ...
+    def __init__(self, packet: _Optional[_Union[Packet, _Mapping[str, object]]] = ..., ack: _Optional[_Union[Ack, _Mapping[str, object]]] = ...) -> None: ...
 
 class Packet(_message.Message):
     __slots__ = ("number", "blob")

@@ -33,7 +33,7 @@ class Content(_message.Message):
     contact_accept: ContactAccept
     contact_refuse: ContactRefuse
     reachability: Reachability
-    def __init__(self, message_id: _Optional[bytes] = ..., sent_at_ms: _Optional[int] = ..., disappear_seconds: _Optional[int] = ..., text: _Optional[_Union[Text, _Mapping]] = ..., reaction: _Optional[_Union[Reaction, _Mapping]] = ..., edit: _Optional[_Union[Edit, _Mapping]] = ..., delete: _Optional[_Union[Delete, _Mapping]] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ..., contact_request: _Optional[_Union[ContactRequest, _Mapping]] = ..., contact_accept: _Optional[_Union[ContactAccept, _Mapping]] = ..., contact_refuse: _Optional[_Union[ContactRefuse, _Mapping]] = ..., reachability: _Optional[_Union[Reachability, _Mapping]] = ...) -> None: ...
+    def __init__(self, message_id: _Optional[bytes] = ..., sent_at_ms: _Optional[int] = ..., disappear_seconds: _Optional[int] = ..., text: _Optional[_Union[Text, _Mapping[str, object]]] = ..., reaction: _Optional[_Union[Reaction, _Mapping[str, object]]] = ..., edit: _Optional[_Union[Edit, _Mapping[str, object]]] = ..., delete: _Optional[_Union[Delete, _Mapping[str, object]]] = ..., receipt: _Optional[_Union[Receipt, _Mapping[str, object]]] = ..., contact_request: _Optional[_Union[ContactRequest, _Mapping[str, object]]] = ..., contact_accept: _Optional[_Union[ContactAccept, _Mapping[str, object]]] = ..., contact_refuse: _Optional[_Union[ContactRefuse, _Mapping[str, object]]] = ..., reachability: _Optional[_Union[Reachability, _Mapping[str, object]]] = ...) -> None: ...
 
 class Text(_message.Message):
     __slots__ = ("text", "reply_to")
@@ -91,7 +91,7 @@ class ContactRequest(_message.Message):
     name: str
     intro: str
     reachability: Reachability
-    def __init__(self, token: _Optional[bytes] = ..., name: _Optional[str] = ..., intro: _Optional[str] = ..., reachability: _Optional[_Union[Reachability, _Mapping]] = ...) -> None: ...
+    def __init__(self, token: _Optional[bytes] = ..., name: _Optional[str] = ..., intro: _Optional[str] = ..., reachability: _Optional[_Union[Reachability, _Mapping[str, object]]] = ...) -> None: ...
 
 class ContactAccept(_message.Message):
     __slots__ = ("name", "reachability")
@@ -99,7 +99,7 @@ class ContactAccept(_message.Message):
     REACHABILITY_FIELD_NUMBER: _ClassVar[int]
     name: str
     reachability: Reachability
-    def __init__(self, name: _Optional[str] = ..., reachability: _Optional[_Union[Reachability, _Mapping]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., reachability: _Optional[_Union[Reachability, _Mapping[str, object]]] = ...) -> None: ...
 
 class ContactRefuse(_message.Message):
     __slots__ = ()

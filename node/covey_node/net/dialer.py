@@ -1,0 +1,76 @@
+"""Finding a connection to a contact's device: what stands, else direct addresses, else circuits.
+
+Owns: the order of tries and the words for why none worked. Spec: docs/spec/delivery.md.
+Never touches: the database, the DHT (the service looks addresses up and passes them in).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from covey_core.errors import CoveyError, Unreachable
+from covey_core.host import ConnectionInfo, Host
+from covey_core.peers import PeerId
+from covey_node.net.relays import RelayClient
+from covey_node.protocol.addresses import Direct, Through, host_of, usable
+from covey_node.protocol.paths import PathKind
+
+
+class Dialer:
+    """Opens connections to devices."""
+
+    def __init__(self, host: Host, relays: RelayClient) -> None:
+        self._host = host
+        self._relays = relays
+
+    def path(self, peer: PeerId) -> tuple[PathKind, str | None]:
+        """Return the kind of the path that stands to a device, and its remote address."""
+        best = self._best(peer)
+        if best is None:
+            return PathKind.NONE, None
+        if best.relayed:
+            return PathKind.RELAYED, best.remote_addr
+        host = host_of(best.remote_addr)
+        outside = host is not None and self._host.network.scope.is_reachable_from_outside(host)
+        return (PathKind.PUBLIC if outside else PathKind.LAN), best.remote_addr
+
+    async def connect(self, peer: PeerId, addrs: Iterable[str]) -> None:
+        """Make sure that a connection to `peer` stands; Unreachable tells what was tried."""
+        if self._best(peer) is not None:
+            return
+        targets = usable(addrs, peer)
+        tried: list[str] = []
+        direct = [target.addr for target in targets if isinstance(target, Direct) and self._may_dial(target.addr)]
+        if direct:
+            try:
+                await self._host.connect(peer, direct)
+            except Unreachable as exc:
+                tried.append(f"direct: {exc}")
+            else:
+                return
+        for relay, relay_addrs in self._ways(targets).items():
+            try:
+                await self._relays.dial(relay, relay_addrs, peer)
+            except CoveyError as exc:
+                tried.append(str(exc))
+            else:
+                return
+        raise Unreachable("; ".join(dict.fromkeys(tried)) or "no address and no relay is known for this contact")
+
+    def _ways(self, targets: list[Direct | Through]) -> dict[PeerId, tuple[str, ...]]:
+        """Return the relays to try: those that the contact named, then those of the network."""
+        ways: dict[PeerId, tuple[str, ...]] = {}
+        for target in targets:
+            if isinstance(target, Through) and self._may_dial(target.relay_addr):
+                ways[target.relay] = (*ways.get(target.relay, ()), target.relay_addr)
+        for relay in self._relays.relays.values():
+            ways.setdefault(relay.peer, relay.addrs)
+        return ways
+
+    def _may_dial(self, addr: str) -> bool:
+        host = host_of(addr)
+        return host is not None and self._host.network.scope.may_dial_nearby(host)
+
+    def _best(self, peer: PeerId) -> ConnectionInfo | None:
+        standing = [item for item in self._host.connections(peer) if item.admitted]
+        return min(standing, key=lambda item: item.relayed, default=None)

@@ -1,0 +1,115 @@
+"""The outbox at work: one lane a device, opened when something is due, woken when the device shows itself.
+
+Owns: the running lanes. Spec: docs/spec/delivery.md. One lane's rules are protocol/lane.py, its stream lane_runner.py.
+Never touches: how a path is found (dialer, lookup).
+"""
+
+from __future__ import annotations
+
+import trio
+
+from covey_core.host import Connected, Disconnected, Host
+from covey_core.peers import public_key_of
+from covey_node import limits
+from covey_node.protocol.status import Status
+from covey_node.service.effects import Effects, Wake
+from covey_node.service.lane_runner import LaneRunner, Reach
+from covey_node.service.ledger import Ledger
+from covey_node.service.own import Own
+from covey_node.store import deliveries, lanes, messages
+from covey_node.store.tx import Tx
+
+Key = tuple[int, bytes]
+"""A contact's row id and one of its devices' keys."""
+
+
+class Delivery:
+    """Runs the lanes."""
+
+    def __init__(self, ledger: Ledger, own: Own, host: Host, reach: Reach) -> None:
+        self._ledger = ledger
+        self._own = own
+        self._host = host
+        self._reach = reach
+        self._running: dict[Key, LaneRunner] = {}
+        self._slots = trio.CapacityLimiter(limits.LANES_MAX)
+        self._wanted: dict[Key, None] = {}
+        self._more = trio.Event()
+        self._sweep = trio.Event()
+        ledger.follow(self._followed)
+
+    async def run(self) -> None:
+        """Deliver until cancelled."""
+        for key in await self._ledger.read(lanes.devices):
+            self._wanted[key] = None
+        self._more.set()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch_connections)
+            nursery.start_soon(self._expire)
+            while True:
+                await self._more.wait()
+                self._more = trio.Event()
+                for key in list(self._wanted):
+                    if key not in self._running:
+                        self._running[key] = LaneRunner(
+                            self._ledger, self._own, self._host, self._reach, contact_id=key[0], device_key=key[1]
+                        )
+                        nursery.start_soon(self._run_lane, key)
+                self._wanted.clear()
+
+    async def _run_lane(self, key: Key) -> None:
+        try:
+            await self._running[key].run(self._slots)
+        finally:
+            del self._running[key]
+            if key in self._wanted:
+                self._more.set()
+
+    def _followed(self, effects: Effects) -> None:
+        for contact_id in effects.dropped:
+            for key, runner in self._running.items():
+                if key[0] == contact_id:
+                    runner.drop()
+        for key, why in effects.wake.items():
+            self._wake(key, why)
+        if effects.messages:
+            self._sweep.set()
+
+    def _wake(self, key: Key, why: Wake) -> None:
+        runner = self._running.get(key)
+        if runner is not None:
+            runner.wake(seen=why is Wake.SEEN)
+        if why is Wake.NEW:
+            self._wanted[key] = None
+            self._more.set()
+
+    async def _watch_connections(self) -> None:
+        with self._host.subscribe() as events:
+            async for event in events:
+                device_key = public_key_of(event.peer)
+                for key, runner in list(self._running.items()):
+                    if key[1] != device_key:
+                        continue
+                    if isinstance(event, Connected):
+                        runner.wake(seen=True)
+                    elif isinstance(event, Disconnected):
+                        runner.wake(seen=False)
+
+    async def _expire(self) -> None:
+        """End what was not delivered in time and empty what was to disappear, when it is due."""
+        while True:
+            self._sweep = trio.Event()
+            due = await self._ledger.change(self._sweep_now)
+            wait = float("inf") if due is None else max(0.0, due - self._own.now())
+            with trio.move_on_after(min(wait, limits.SWEEP_SECONDS)):
+                await self._sweep.wait()
+
+    def _sweep_now(self, tx: Tx, effects: Effects) -> float | None:
+        now = self._own.now()
+        for row in deliveries.expire(tx, now=now):
+            effects.message(row.id)
+        for row in messages.disappear(tx, now=now):
+            for delivery in deliveries.of_message(tx, row.id):
+                deliveries.finish(tx, delivery.id, Status.EXPIRED, now=now, reason="it was to disappear by now")
+            effects.message(row.id)
+        return messages.next_expiry(tx)

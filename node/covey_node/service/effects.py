@@ -1,0 +1,43 @@
+"""What a transaction changed that others must hear of, collected while it runs and told once it is durable.
+
+Owns: the collection. Never touches: the database's tables beyond views.py, sockets, watchers (the ledger tells them).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class Wake(Enum):
+    """Why a device's lane is woken."""
+
+    NEW = "new"  # something was queued
+    SEEN = "seen"  # the device showed itself: a pause is over
+
+
+@dataclass(slots=True)
+class Effects:
+    """Row ids of changed messages and contacts, lanes to wake, connections to drop, in the order they came up."""
+
+    messages: dict[int, None] = field(default_factory=dict)
+    contacts: dict[int, None] = field(default_factory=dict)
+    wake: dict[tuple[int, bytes], Wake] = field(default_factory=dict)
+    dropped: dict[int, None] = field(default_factory=dict)  # contacts whose lanes must forget what they hold
+    publish_record: bool = False
+
+    def message(self, row_id: int) -> None:
+        """A message was added or changed."""
+        self.messages[row_id] = None
+
+    def contact(self, contact_id: int) -> None:
+        """A contact was added or changed."""
+        self.contacts[contact_id] = None
+
+    def lane(self, contact_id: int, device_key: bytes, why: Wake = Wake.NEW) -> None:
+        """A device's lane has something to do."""
+        self.wake[contact_id, device_key] = why
+
+    def drop(self, contact_id: int) -> None:
+        """Nothing more goes to a contact."""
+        self.dropped[contact_id] = None

@@ -1,0 +1,135 @@
+"""Packets become contents: opened, applied and remembered in one transaction, then acknowledged.
+
+Owns: which session opens a packet, duplicates, first contacts. Spec: docs/spec/chat.md, docs/spec/e2ee.md.
+Never touches: sockets. What a content does is applying.py's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from covey_core.errors import ProtocolViolation
+from covey_core.peers import PeerId, public_key_of
+from covey_node import crypto, limits
+from covey_node.protocol.contents import decode_content
+from covey_node.protocol.frames import Outcome
+from covey_node.protocol.status import ContactState
+from covey_node.service import applying
+from covey_node.service.effects import Effects, Wake
+from covey_node.service.ledger import Ledger
+from covey_node.service.own import Own
+from covey_node.service.people import note_devices
+from covey_node.service.sealing import packet_hash, rank_accepted, save_session
+from covey_node.store import account, contacts, devices, received, replay, sessions
+from covey_node.store.contacts import ContactRow
+from covey_node.store.errors import StoreFull
+from covey_node.store.tx import Tx
+
+
+class Incoming:
+    """Takes the packets of other devices; `path_of` says over which path a device is connected."""
+
+    def __init__(self, ledger: Ledger, own: Own, path_of: Callable[[PeerId], str]) -> None:
+        self._ledger = ledger
+        self._own = own
+        self._path_of = path_of
+
+    async def receive(self, peer: PeerId, blobs: Sequence[bytes]) -> list[Outcome]:
+        """Open packets of one device in order; return what became of each once all of it is durable."""
+        device_key, path = public_key_of(peer), self._path_of(peer)
+        try:
+            return await self._ledger.change(
+                lambda tx, effects: [_Opener(tx, effects, self._own, device_key, path).take(blob) for blob in blobs]
+            )
+        except StoreFull:
+            return [Outcome.RETRY_LATER] * len(blobs)
+
+
+class _Opener:
+    """One packet inside one transaction."""
+
+    def __init__(self, tx: Tx, effects: Effects, own: Own, device_key: bytes, path: str) -> None:
+        self._tx = tx
+        self._effects = effects
+        self._own = own
+        self._device_key = device_key
+        self._path = path
+        self._now = own.now()
+
+    def take(self, blob: bytes) -> Outcome:
+        """Open, apply, remember. Nothing is written unless the packet is authentic."""
+        digest = packet_hash(blob)
+        if received.outcome(self._tx, self._device_key, digest) is not None:
+            return Outcome.DUPLICATE
+        try:
+            kind = crypto.packet_kind(blob)
+            first = kind is crypto.PacketKind.FIRST_CONTACT
+            outcome = self._first_contact(blob) if first else self._established(blob)
+        except (crypto.Undecryptable, ProtocolViolation):
+            return Outcome.UNDECRYPTABLE
+        if outcome.delivered:
+            received.note(self._tx, self._device_key, digest, outcome=outcome.name, now=self._now)
+        return outcome
+
+    def _established(self, packet: bytes) -> Outcome:
+        contact = self._contact_of_device()
+        if contact is None or contact.state is ContactState.BLOCKED:
+            return Outcome.NOT_A_CONTACT
+        for row in sessions.of_device(self._tx, contact.id, self._device_key):
+            try:
+                session, plaintext = crypto.Session.decode(row.state).decrypt(packet, now=self._now)
+            except crypto.Undecryptable:
+                continue
+            save_session(self._tx, row, session, received_at=self._now)
+            return self._apply(contact, plaintext)
+        return Outcome.UNDECRYPTABLE
+
+    def _first_contact(self, envelope: bytes) -> Outcome:
+        prekeys = crypto.Prekeys.decode(account.prekeys(self._tx))
+        first = crypto.unseal(self._own.local, prekeys, envelope)
+        if first.device.ed25519 != self._device_key:
+            return Outcome.UNDECRYPTABLE  # somebody hands in another device's envelope
+        known = sessions.by_base_key(self._tx, first.base_key_hash)
+        if known is not None:
+            contact = contacts.get(self._tx, known.contact_id)
+            session, plaintext = crypto.Session.decode(known.state).decrypt(first.packet, now=self._now)
+            if contact is None or contact.state is ContactState.BLOCKED:
+                return Outcome.NOT_A_CONTACT
+            save_session(self._tx, known, session, received_at=self._now)
+            return self._apply(contact, plaintext)
+        if replay.seen(self._tx, first.base_key_hash):
+            return Outcome.UNDECRYPTABLE
+        accepted = first.accept(self._own.local, prekeys, now=self._now)
+        found = self._sender(first, accepted)
+        if isinstance(found, Outcome):
+            return found
+        note_devices(self._tx, self._effects, found, first.devices, now=self._now)
+        replay.remember(self._tx, first.base_key_hash, until=self._now + limits.REPLAY_MEMORY_SECONDS)
+        account.set_prekeys(self._tx, accepted.prekeys.encode())
+        row = rank_accepted(self._tx, found.id, accepted.session, now=self._now)
+        sessions.add(self._tx, replace(row, last_received_at=self._now))
+        return self._apply(found, accepted.plaintext)
+
+    def _sender(self, first: crypto.FirstContact, accepted: crypto.Accepted) -> ContactRow | Outcome:
+        contact = contacts.by_account(self._tx, first.account)
+        if contact is not None and contact.state is ContactState.BLOCKED:
+            return Outcome.NOT_A_CONTACT
+        content = decode_content(accepted.plaintext)
+        return applying.admit(self._tx, self._own, first.account, contact, content)
+
+    def _apply(self, contact: ContactRow, plaintext: bytes) -> Outcome:
+        contacts.seen(self._tx, contact.id, now=self._now)
+        self._effects.lane(contact.id, self._device_key, Wake.SEEN)
+        try:
+            content = decode_content(plaintext)
+        except ProtocolViolation:
+            return Outcome.ACCEPTED  # authentic and unusable: it must not come again
+        return applying.apply(self._tx, self._effects, self._own, contact, content, path=self._path)
+
+    def _contact_of_device(self) -> ContactRow | None:
+        for device in devices.with_key(self._tx, self._device_key):
+            contact = contacts.get(self._tx, device.contact_id)
+            if contact is not None and device.revoked_at is None:
+                return contact
+        return None

@@ -1,0 +1,85 @@
+"""Coming to a contact's device: a connection, and a session where contents wait for one.
+
+Owns: the order addresses, contact record, addresses again; the fetch and check of a key bundle.
+Spec: docs/spec/delivery.md, docs/spec/chat.md. Never touches: lanes, streams of messages.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from covey_core.errors import ProtocolViolation, Unreachable
+from covey_core.host import Host
+from covey_core.peers import PeerId, peer_id_of
+from covey_node import crypto
+from covey_node.net.contact import fetch_bundle
+from covey_node.net.dialer import Dialer
+from covey_node.protocol.frames import BundleOutcome
+from covey_node.service.effects import Effects
+from covey_node.service.ledger import Ledger
+from covey_node.service.own import Own
+from covey_node.service.people import note_devices
+from covey_node.service.records import Records
+from covey_node.service.sealing import seal_waiting
+from covey_node.store import contacts, devices, lanes
+from covey_node.store.contacts import ContactRow
+from covey_node.store.tx import Tx
+
+
+class ContactReach:
+    """Brings lanes to devices."""
+
+    def __init__(self, ledger: Ledger, own: Own, host: Host, dialer: Dialer, records: Records) -> None:
+        self._ledger = ledger
+        self._own = own
+        self._host = host
+        self._dialer = dialer
+        self._records = records
+
+    async def connect(self, contact_id: int, peer: PeerId) -> None:
+        """Have a connection to a device; Unreachable says in words what was tried."""
+        contact = await self._contact(contact_id)
+        try:
+            await self._dialer.connect(peer, contact.addrs)
+        except Unreachable:
+            if not await self._records.look_up(contact_id):
+                raise
+            contact = await self._contact(contact_id)
+            await self._dialer.connect(peer, contact.addrs)
+
+    async def prepare(self, contact_id: int, device_key: bytes) -> None:
+        """Seal what waits for a session with the device; the connection stands."""
+        while await self._ledger.read(lambda tx: lanes.has_unsealed(tx, contact_id, device_key)):
+            contact = await self._contact(contact_id)
+            seal = partial(self._seal, contact_id, device_key, await self._bundle(contact, device_key))
+            await self._ledger.change(seal)
+
+    def path(self, peer: PeerId) -> str:
+        """Return the kind of the path that stands to a device."""
+        return self._dialer.path(peer)[0].value
+
+    async def _contact(self, contact_id: int) -> ContactRow:
+        contact = await self._ledger.read(lambda tx: contacts.get(tx, contact_id))
+        if contact is None:
+            raise Unreachable("the contact was removed")
+        return contact
+
+    async def _bundle(self, contact: ContactRow, device_key: bytes) -> crypto.Bundle:
+        reply = await fetch_bundle(self._host, peer_id_of(device_key), contact.account_key)
+        if reply.outcome is BundleOutcome.NO_SUCH_ACCOUNT:
+            raise Unreachable("the device at this address belongs to another account: ask for a new invite")
+        if reply.outcome is not BundleOutcome.HERE:
+            raise Unreachable("the other side hands out no keys now")
+        bundle = crypto.Bundle.decode(reply.bundle)
+        bundle.verify(now=self._own.now(), account=contact.account_key)
+        if bundle.device.ed25519 != device_key:
+            raise ProtocolViolation("a key bundle of another device")
+        return bundle
+
+    def _seal(self, contact_id: int, device_key: bytes, bundle: crypto.Bundle, tx: Tx, effects: Effects) -> None:
+        contact = contacts.get(tx, contact_id)
+        if contact is None:
+            return
+        note_devices(tx, effects, contact, bundle.devices, now=self._own.now())
+        devices.set_bundle(tx, contact_id, device_key, bundle.encode(), now=self._own.now())
+        seal_waiting(tx, self._own, contact, device_key, bundle)

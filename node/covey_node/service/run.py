@@ -1,0 +1,198 @@
+"""A node from its first task to its last: opened, wired, served, closed.
+
+Owns: what is started in which order, and what runs beside what. Never touches: settings (callers pass them).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from covey_core.errors import CoveyError
+from covey_core.health import Health, State
+from covey_core.host import Host, HostConfig, open_host
+from covey_core.lifecycle import Lifecycle, TaskStatus
+from covey_core.metrics import CoreMetrics
+from covey_core.network import Network
+from covey_core.peers import PeerId
+from covey_node import crypto, limits
+from covey_node.api.server import serve_api
+from covey_node.net.chat import ChatServer
+from covey_node.net.contact import BundleServer
+from covey_node.net.dialer import Dialer
+from covey_node.net.relays import RelayClient
+from covey_node.protocol.addresses import host_of
+from covey_node.protocol.frames import BundleOutcome, BundleReply, BundleRequest
+from covey_node.service.composing import note_own_addrs
+from covey_node.service.delivery import Delivery
+from covey_node.service.effects import Effects
+from covey_node.service.events import Events
+from covey_node.service.incoming import Incoming
+from covey_node.service.ledger import Ledger
+from covey_node.service.node import Node, Parts
+from covey_node.service.own import Own, load_own
+from covey_node.service.presence import Presence
+from covey_node.service.reach import ContactReach
+from covey_node.service.records import Records
+from covey_node.store import account, invites, received, replay
+from covey_node.store.database import Database
+from covey_node.store.tx import Tx
+from covey_node.version import version
+
+
+class NoAccount(CoveyError):
+    """The database holds no account."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOptions:
+    """What a node is run with."""
+
+    home: Path
+    network: Network
+    listen: tuple[str, ...]
+    announce: tuple[str, ...]
+    api_address: str
+    token_file: Path
+    on_ready: Callable[[str], None] = lambda _address: None
+
+
+async def run_node(
+    database: Database, options: NodeOptions, lifecycle: Lifecycle, health: Health, metrics: CoreMetrics
+) -> None:
+    """Run until `lifecycle.stopping`; then close the API, the streams and the host, in this order."""
+    own = await database.read(load_own)
+    if own is None:
+        raise NoAccount(f"{options.home}: the database holds no account; start with an empty folder and `covey init`")
+    config = HostConfig(own.identity, options.network, options.listen, options.announce)
+    ledger = Ledger(database, Events())
+    async with open_host(config, metrics=metrics) as host:
+        await _serve(ledger, own, host, options, lifecycle, health)
+
+
+async def _serve(
+    ledger: Ledger, own: Own, host: Host, options: NodeOptions, lifecycle: Lifecycle, health: Health
+) -> None:
+    addresses = trio.Event()
+    relays = RelayClient(host, options.network.relays, addresses.set)
+    dialer = Dialer(host, relays)
+    records = Records(ledger, own, options.network)
+    reach = ContactReach(ledger, own, host, dialer, records)
+    presence = Presence(ledger, own, host, dialer)
+    incoming = Incoming(ledger, own, lambda peer: dialer.path(peer)[0].value)
+    ChatServer(host, incoming.receive)
+    BundleServer(host, partial(_hand_out_bundle, ledger, own))
+    delivery = Delivery(ledger, own, host, reach)
+    node = Node(
+        Parts(
+            own=own,
+            ledger=ledger,
+            host=host,
+            relays=relays,
+            dialer=dialer,
+            reach=reach,
+            records=records,
+            presence=presence,
+            version=version(),
+            started_at=time.time(),
+            state=lambda: health.state.value,
+        )
+    )
+    await _note_addrs(ledger, host, relays)
+    async with trio.open_nursery() as nursery:
+        for task in (relays.run, records.run, presence.run, delivery.run):
+            nursery.start_soon(task)
+        nursery.start_soon(_keep_addrs, ledger, host, relays, addresses)
+        nursery.start_soon(_tidy, ledger, own)
+        api_down, api_closed = trio.Event(), trio.Event()
+        address = await nursery.start(_serve_api, node, options, api_down, api_closed)
+        health.set_state(State.READY)
+        options.on_ready(address)
+        await lifecycle.stopping.wait()
+        health.set_state(State.DRAINING)
+        api_down.set()
+        with trio.move_on_after(limits.DRAIN_SECONDS):
+            await api_closed.wait()
+        nursery.cancel_scope.cancel()
+
+
+async def _serve_api(
+    node: Node,
+    options: NodeOptions,
+    shutdown: trio.Event,
+    closed: trio.Event,
+    task_status: TaskStatus[str] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    await serve_api(
+        node,
+        address=options.api_address,
+        token_file=options.token_file,
+        home=options.home,
+        shutdown=shutdown,
+        task_status=task_status,
+    )
+    closed.set()
+
+
+async def _note_addrs(ledger: Ledger, host: Host, relays: RelayClient) -> None:
+    """Write down where we are now; contacts learn it from the record, from invites and acceptances."""
+    scope = host.network.scope
+    direct = [addr for addr in host.addrs if (ip := host_of(addr)) is not None and scope.may_dial_nearby(ip)]
+    addrs = (*relays.circuit_addrs(), *direct)
+
+    def note(tx: Tx, effects: Effects) -> None:
+        effects.publish_record = note_own_addrs(tx, addrs)
+
+    await ledger.change(note)
+
+
+async def _keep_addrs(ledger: Ledger, host: Host, relays: RelayClient, changed: trio.Event) -> None:
+    while True:
+        with trio.move_on_after(limits.ADDRS_CHECK_SECONDS):
+            await changed.wait()
+        changed = _renewed(relays)
+        await _note_addrs(ledger, host, relays)
+
+
+def _renewed(relays: RelayClient) -> trio.Event:
+    event = trio.Event()
+    relays.on_change = event.set
+    return event
+
+
+async def _tidy(ledger: Ledger, own: Own) -> None:
+    """Rotate prekeys and forget what is too old, once a day."""
+
+    def tidy(tx: Tx, _effects: Effects) -> None:
+        now = own.now()
+        prekeys = crypto.Prekeys.decode(account.prekeys(tx))
+        account.set_prekeys(tx, prekeys.rotate(own.rng, now=now).encode())
+        received.prune(tx, now=now)
+        replay.prune(tx, now=now)
+        invites.prune(tx, before=now - limits.INVITE_SECONDS_MAX)
+
+    while True:
+        await ledger.change(tidy)
+        await trio.sleep(limits.TIDY_SECONDS)
+
+
+async def _hand_out_bundle(ledger: Ledger, own: Own, _peer: PeerId, request: BundleRequest) -> BundleReply:
+    """Give whoever asks for this account its bundle, with a one-time key made for the asker."""
+    if request.account_key != own.account_key:
+        return BundleReply(BundleOutcome.NO_SUCH_ACCOUNT)
+
+    def make(tx: Tx, _effects: Effects) -> bytes:
+        now = own.now()
+        prekeys = crypto.Prekeys.decode(account.prekeys(tx)).rotate(own.rng, now=now)
+        bundle = prekeys.bundle(own.local, now=now)
+        prekeys, (one_time,) = prekeys.add_one_time(own.local, own.rng, now=now, count=1)
+        prekeys = prekeys.signed_ahead(until=now)
+        account.set_prekeys(tx, prekeys.encode())
+        return bundle.with_one_time(one_time).encode()
+
+    return BundleReply(BundleOutcome.HERE, await ledger.change(make))

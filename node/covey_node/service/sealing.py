@@ -1,0 +1,135 @@
+"""Contents become packets: for every device of a contact, with the session's new state in the same transaction.
+
+Owns: the choice of session, the rule that a packet and the state that made it are written together (docs/spec/e2ee.md).
+Never touches: sockets. All functions take a `Tx`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+from covey_core.peers import public_key_of
+from covey_node import crypto, limits
+from covey_node.protocol.addresses import peers_in
+from covey_node.protocol.contents import Content, encode_content
+from covey_node.service.effects import Effects
+from covey_node.service.own import Own
+from covey_node.store import deliveries, devices, lanes, sessions
+from covey_node.store.contacts import ContactRow
+from covey_node.store.sessions import SessionRow
+from covey_node.store.tx import Tx
+
+PAGE = 256
+"""Contents sealed in one go after a new session: bounds the time of one transaction."""
+
+_STEP = 0.001
+"""What sets two sessions apart in time, seconds."""
+
+
+def packet_hash(packet: bytes) -> bytes:
+    """Return the SHA-256 (32 bytes) by which both sides recognise a packet."""
+    return hashlib.sha256(packet).digest()
+
+
+def device_keys(tx: Tx, contact: ContactRow) -> tuple[bytes, ...]:
+    """Return the devices of a contact; before its bundle came, those that its addresses name."""
+    known = tuple(row.device_key for row in devices.of_contact(tx, contact.id))
+    return known or tuple(public_key_of(peer) for peer in peers_in(contact.addrs))
+
+
+def queue_content(
+    tx: Tx, effects: Effects, own: Own, contact: ContactRow, content: Content, *, message_row: int | None = None
+) -> None:
+    """Put a content into the outbox for every device of a contact, sealed where a session stands."""
+    data = encode_content(content)
+    now = own.now()
+    for device_key in device_keys(tx, contact):
+        packet = None if lanes.has_unsealed(tx, contact.id, device_key) else _seal(tx, own, contact, device_key, data)
+        deliveries.enqueue(
+            tx,
+            contact_id=contact.id,
+            device_key=device_key,
+            now=now,
+            message_row=message_row,
+            content=data,
+            packet=packet,
+            packet_hash=None if packet is None else packet_hash(packet),
+        )
+        effects.lane(contact.id, device_key)
+
+
+def seal_waiting(tx: Tx, own: Own, contact: ContactRow, device_key: bytes, bundle: crypto.Bundle) -> int:
+    """Start a session from a verified bundle and seal what waited for it, in order; return how many contents."""
+    waiting = lanes.unsealed(tx, contact.id, device_key, limit=PAGE)
+    now = own.now()
+    for number, (row_id, data) in enumerate(waiting):
+        if number == 0:
+            session, packet = crypto.initiate(own.local, bundle, data, own.rng, now=now)
+            sessions.add(tx, session_row(contact.id, session, now=now))
+        else:
+            sealed = _seal(tx, own, contact, device_key, data)
+            assert sealed is not None  # noqa: S101 - the session was added above
+            packet = sealed
+        lanes.sealed(tx, row_id, packet=packet, packet_hash=packet_hash(packet))
+    return len(waiting)
+
+
+def session_row(contact_id: int, session: crypto.Session, *, now: float) -> SessionRow:
+    """Return the row of a new session."""
+    return SessionRow(
+        contact_id=contact_id,
+        device_key=session.peer_device,
+        base_key_hash=session.id,
+        initiator=session.initiated,
+        awaiting_reply=session.awaits_reply,
+        state=session.encode(),
+        created_at=now,
+    )
+
+
+def save_session(tx: Tx, row: SessionRow, session: crypto.Session, *, received_at: float | None = None) -> None:
+    """Write a session's new state over its old one."""
+    sessions.save(
+        tx,
+        replace(
+            row,
+            state=session.encode(),
+            awaiting_reply=session.awaits_reply,
+            last_received_at=received_at if received_at is not None else row.last_received_at,
+        ),
+    )
+
+
+def _seal(tx: Tx, own: Own, contact: ContactRow, device_key: bytes, data: bytes) -> bytes | None:
+    rows = sessions.of_device(tx, contact.id, device_key)
+    if not rows:
+        return None
+    row = sending_session(rows)
+    session, packet = crypto.Session.decode(row.state).encrypt(data, own.rng)
+    save_session(tx, row, session)
+    if len(packet) > limits.PACKET_BYTES:
+        raise crypto.PlaintextTooLarge(size=len(packet), limit=limits.PACKET_BYTES)
+    return packet
+
+
+def sending_session(rows: Sequence[SessionRow]) -> SessionRow:
+    """Return the session to send on: the newest. `rank_accepted` sees to it that both sides mean the same one."""
+    return max(rows, key=lambda row: (row.created_at, row.base_key_hash))
+
+
+def rank_accepted(tx: Tx, contact_id: int, session: crypto.Session, *, now: float) -> SessionRow:
+    """Return the row of a session that the peer began: newer than ours, unless ours is to stay the one to send on.
+
+    Both may have begun a session at once; docs/spec/e2ee.md says on which one both go on.
+    """
+    row = session_row(contact_id, session, now=now)
+    rows = sessions.of_device(tx, contact_id, session.peer_device)
+    if rows:
+        ours = sending_session(rows)
+        if crypto.preferred(crypto.Session.decode(ours.state), session) is session:
+            row = replace(row, created_at=max(now, ours.created_at + _STEP))
+        else:
+            row = replace(row, created_at=ours.created_at - _STEP)
+    return row
