@@ -55,7 +55,7 @@ class _Queue:
                 self.send.send_nowait(event)
             except trio.WouldBlock:
                 self.receive.receive_nowait()
-            except trio.BrokenResourceError:
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return
             else:
                 return

@@ -15,7 +15,6 @@ from libp2p.peer.id import ID
 from libp2p.peer.peerstore import PeerStore
 from libp2p.tools.anyio_service import background_trio_service
 from libp2p.transport.tcp.tcp import TCP
-from libp2p.transport.websocket.transport import WebsocketTransport
 from multiaddr import Multiaddr
 
 from covey_core.errors import SettingsInvalid
@@ -28,6 +27,7 @@ from covey_core.host.quiet import silence_libp2p
 from covey_core.host.supervision import Supervision
 from covey_core.host.swarm import CoveySwarm
 from covey_core.host.upgrader import NoiseYamuxUpgrader
+from covey_core.host.websocket import WebSocketTransport
 from covey_core.identity import Identity
 from covey_core.metrics import CoreMetrics
 from covey_core.network import Network
@@ -92,7 +92,7 @@ def _build(
         peer_id=peer_id,
         peerstore=store,
         upgrader=upgrader,
-        carriers=[TCP(), WebsocketTransport(upgrader)],
+        carriers=[TCP(), WebSocketTransport(tasks)],
         tasks=tasks,
         counts=Counts(metrics),
         max_connections=config.max_connections,

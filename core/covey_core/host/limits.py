@@ -96,6 +96,9 @@ SHUTDOWN_SECONDS: Final = 4.0
 """Closing all connections and listeners at the end; half of what a process has after SIGTERM."""
 
 # --- others ----------------------------------------------------------------------------------------------------------
+WEBSOCKET_MESSAGE_BYTES: Final = 1_048_576
+"""One WebSocket message. Ours carry one Noise frame (64 KiB); js-libp2p puts a few into one."""
+
 EVENTS_QUEUED: Final = 1_024
 """Connection events a subscriber may be behind; then it loses the oldest and reads `Host.connections()` again."""
 

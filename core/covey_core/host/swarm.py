@@ -6,8 +6,10 @@ Never touches: protocols, admission.
 """
 
 import functools
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 import structlog
@@ -102,18 +104,19 @@ class CoveySwarm(Swarm):
         group = addresses.ip_group(ip) if ip else "unknown"
         if self._is_full(group):
             self.counts.refused(inbound=True)
-            await transports.close(read_write_closer)
+            with shielded(limits.CLOSE_SECONDS), Contained():
+                await read_write_closer.close()
             return
         self._per_ip[group] += 1
         try:
-            connection = await self._accept(RawConnection(read_write_closer, initiator=False, addresses=[remote]))
-            if connection is not None:
-                await connection.event_closed.wait()
+            with Contained() as outcome:
+                await self._live(read_write_closer, maddr, remote)
+            if outcome.error is not None:
+                _log.debug("host.upgrade.failed", error=kind_of(outcome.error))
         finally:
             self._per_ip[group] -= 1
             if not self._per_ip[group]:
                 del self._per_ip[group]
-            await transports.close(read_write_closer)
 
     def _is_full(self, group: str) -> bool:
         return (
@@ -122,15 +125,23 @@ class CoveySwarm(Swarm):
             or len(self.get_connections()) + self._upgrading >= self._max_connections
         )
 
-    async def _accept(self, raw: IRawConnection) -> Connection | None:
+    async def _live(self, closer: ReadWriteCloser, listener: Multiaddr, remote: Multiaddr) -> None:
+        with trio.CancelScope() as scope, ExitStack() as handshake:
+            scope.deadline = trio.current_time() + limits.UPGRADE_SECONDS
+            handshake.enter_context(self._counted_upgrade())
+            async with transports.carried(closer, listener) as stream:
+                connection = await self._upgrade(RawConnection(stream, initiator=False, addresses=[remote]), None)
+                scope.deadline = math.inf
+                handshake.close()
+                await connection.event_closed.wait()
+
+    @contextmanager
+    def _counted_upgrade(self) -> Iterator[None]:
         self._upgrading += 1
         try:
-            with Contained() as outcome:
-                return await self._upgrade(raw, None)
+            yield
         finally:
             self._upgrading -= 1
-        _log.debug("host.upgrade.failed", error=kind_of(outcome.error) if outcome.error else "")
-        return None
 
     # --- going out ------------------------------------------------------------------------------------------------
 

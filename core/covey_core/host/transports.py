@@ -1,10 +1,12 @@
-"""How bytes travel: TCP and WebSocket, with the addresses that libp2p's own transports forget.
+"""How bytes travel: one way to dial TCP and WebSocket, and to take what comes in.
 
 Owns: dialing one address, and where an accepted connection came from. Spec: docs/spec/host.md.
 Never touches: security, muxing, limits.
 """
 
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import trio
@@ -14,10 +16,9 @@ from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.peer.id import ID
 from libp2p.transport.exceptions import OpenConnectionError
 from libp2p.transport.manager import TransportManager
-from libp2p.transport.websocket.connection import P2PWebSocketConnection
 from multiaddr import Multiaddr
 
-from covey_core.host import addresses, limits
+from covey_core.host import addresses, limits, websocket
 from covey_core.host.contained import Contained, shielded
 
 _FAMILIES: Final = {"dns": socket.AF_UNSPEC, "dns4": socket.AF_INET, "dns6": socket.AF_INET6}
@@ -61,33 +62,32 @@ async def _resolve(address: Multiaddr) -> Multiaddr:
 
 
 def remote_address(closer: ReadWriteCloser, listener: Multiaddr) -> Multiaddr:
-    """Return where an accepted connection came from, with the transport of the listener it came to.
-
-    libp2p's WebSocket connection does not know its remote address; the library below it does.
-    """
+    """Return where an accepted connection came from, with the transport of the listener it came to."""
     pair: tuple[str, int] | None = None
     with Contained():
-        if isinstance(closer, P2PWebSocketConnection):
-            endpoint: Any = closer._ws_connection.remote  # noqa: SLF001 - the only way to it
-            pair = (str(endpoint.address), int(endpoint.port)) if not isinstance(endpoint, str) else None
-        else:
-            pair = closer.get_remote_address()
+        pair = closer.get_remote_address()
     if pair is None:
         return Multiaddr("/ip4/0.0.0.0/tcp/0")
     host = pair[0].partition("%")[0].removeprefix("::ffff:")
     kind = "ip6" if ":" in host else "ip4"
-    suffix = "/ws" if addresses.transport_label(listener) == "ws" else ""
-    return Multiaddr(f"/{kind}/{host}/tcp/{pair[1]}{suffix}")
+    return Multiaddr(f"/{kind}/{host}/tcp/{pair[1]}{'/ws' if is_websocket(listener) else ''}")
 
 
-async def close(closer: ReadWriteCloser) -> None:
-    """Close an accepted connection within a second, whatever state it is in. Never raises.
+def is_websocket(listener: Multiaddr) -> bool:
+    """Whether what comes to this listener has a WebSocket handshake before it."""
+    return addresses.transport_label(listener) == "ws"
 
-    libp2p's WebSocket connection forgets its socket once a write on it failed; the socket below is closed as well.
-    """
-    with shielded(limits.CLOSE_SECONDS), Contained():
-        await closer.close()
-    if isinstance(closer, P2PWebSocketConnection):
-        below: Any = closer._ws_connection  # noqa: SLF001 - the only way to it
+
+@asynccontextmanager
+async def carried(closer: ReadWriteCloser, listener: Multiaddr) -> AsyncIterator[ReadWriteCloser]:
+    """Give the byte stream of an accepted connection for the length of the block, within 5 s; closes it at the end."""
+    try:
+        if not is_websocket(listener):
+            yield closer
+            return
+        tcp: Any = closer
+        async with websocket.accepted(tcp.stream) as bytes_:
+            yield bytes_
+    finally:
         with shielded(limits.CLOSE_SECONDS), Contained():
-            await trio.aclose_forcefully(below._stream)  # noqa: SLF001
+            await closer.close()

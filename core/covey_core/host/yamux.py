@@ -97,6 +97,7 @@ class HardenedYamux(Yamux):
         for stream in list(self.streams.values()):
             left = stream.abandoned_at if isinstance(stream, HardenedStream) else None
             if left is not None and left <= latest:
+                self.stream_buffers.pop(stream.stream_id, None)
                 with Contained():
                     await stream.reset()
 
