@@ -88,7 +88,7 @@ def unusable(path: Path, exc: OSError) -> FileUnusable:
         errno.EROFS: "The file system is read-only: give a path on a writable volume.",
         errno.EACCES: "Check the owner and the rights of the file and its folder.",
         errno.EPERM: "Check the owner and the rights of the file and its folder.",
-        errno.ENOENT: "Check the path, and make its folder first.",
+        errno.ENOENT: "Check the path; its folder must exist.",
         errno.EISDIR: "Give the path of a file, not of a folder.",
     }
     reason = exc.strerror or type(exc).__name__

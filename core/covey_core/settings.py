@@ -128,7 +128,7 @@ def _line(prefix: str, error: Mapping[str, Any]) -> str:
 
 def _unknown(cls: type[CoveySettings], prefix: str, environment: Mapping[str, str]) -> list[str]:
     own = {prefix + field.upper() for field in cls.model_fields} | cls.also_known
-    meant = sorted(own | _SHARED)
+    meant = {known.removeprefix(_PREFIX): known for known in sorted(own | _SHARED)}
     problems = []
     for variable in sorted(environment):
         name = variable.upper()
@@ -138,7 +138,7 @@ def _unknown(cls: type[CoveySettings], prefix: str, environment: Mapping[str, st
             continue  # of another component in the same environment
         if _KUBERNETES.fullmatch(name):
             continue
-        near = difflib.get_close_matches(name, meant, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"this component reads {prefix}* variables"
+        near = difflib.get_close_matches(name.removeprefix(_PREFIX), meant, n=1)
+        hint = f"did you mean {meant[near[0]]}?" if near else f"this component reads {prefix}* variables"
         problems.append(f"{variable}: no such setting; {hint}")
     return problems

@@ -63,7 +63,7 @@ def test_the_data_is_on_the_disk_before_the_name_points_to_it(tmp_path, monkeypa
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(FileUnusable, match="make its folder first"):
+    with pytest.raises(FileUnusable, match="its folder must exist"):
         atomic_write(tmp_path / "no" / "secret", b"")
 
 
