@@ -48,7 +48,8 @@ CIRCUIT_BYTES = 256 * MIB
 """Bytes that one circuit may carry in each direction (DESIGN 9)."""
 
 MAX_HANDSHAKES_PER_PEER = MAX_CIRCUITS_PER_PEER
-"""Hop streams of one peer whose first message has not come yet; more are reset. It may dial all its circuits at once."""
+"""Hop streams of one peer whose first message has not come yet; more are reset. A client may
+dial all its circuits at once."""
 
 HOP_READ_SECONDS = 10.0
 """How long a hop stream may stay silent before its first message has come whole."""
@@ -76,6 +77,21 @@ SWEEP_SECONDS = 30.0
 
 DRAIN_SECONDS = 3.0
 """How long circuits may take to end when the service closes; within the 8 s bound of the process."""
+
+SPARE_CONNECTIONS = 1000
+"""Connections beyond those of slots and circuits: the DHT's, and clients that have asked for nothing yet."""
+
+NETWORK_FILE_POLL_SECONDS = 0.25
+"""Between two looks for a network file that a seed is about to make."""
+
+REGISTER_RETRY_SECONDS = 1.0
+"""First pause after a registration at a seed that failed; doubled up to the next."""
+
+REGISTER_RETRY_MAX_SECONDS = 60.0
+"""A seed that comes back has its relays again within this time."""
+
+REGISTER_AGAIN_SECONDS = 300.0
+"""Between two registrations; seeds keep them in memory, so one that restarted has us again after this."""
 
 
 @dataclass(frozen=True, slots=True)
