@@ -241,14 +241,15 @@ class Dht:
                 if closer is None:
                     lookup.failed(answered.peer)
                 else:
-                    lookup.answered(answered.peer, self._dialable(closer))
+                    lookup.answered(answered.peer, self._worth_asking(closer))
             nursery.cancel_scope.cancel()
         return lookup
 
-    def _dialable(self, peers: _Closer) -> list[KadPeer]:
-        scope = self._host.network.scope
-        named = (KadPeer(p.peer, dialable(p.addrs, scope)) for p in peers)
-        return [p for p in named if p.addrs or p.peer in self._table or self._host.connections(p.peer)]
+    def _worth_asking(self, peers: _Closer) -> list[KadPeer]:
+        """Return the named peers that we could reach and that did not just fail to answer."""
+        scope, now = self._host.network.scope, trio.current_time()
+        named = (KadPeer(p.peer, dialable(p.addrs, scope)) for p in peers if not self._table.in_pause(p.peer, now=now))
+        return [p for p in named if p.addrs or self._host.connections(p.peer)]
 
     async def _ask(self, peer: KadPeer, message: KadMessage) -> KadMessage | None:
         """Return the answer, or None when there was none; the table learns of both."""

@@ -105,6 +105,11 @@ class RoutingTable:
         """Return the peers that failed and whose pause is over."""
         return tuple(e.peer for e in self._entries() if e.failures and e.retry_at <= now)
 
+    def in_pause(self, peer: PeerId, *, now: float) -> bool:
+        """Return whether a peer failed so lately that it should not be asked yet."""
+        entry = self._find(peer)
+        return entry is not None and entry.retry_at > now
+
     def peers(self) -> tuple[KadPeer, ...]:
         """Return every entry."""
         return tuple(entry.peer for entry in self._entries())
