@@ -63,9 +63,12 @@ def x25519_public(secret: bytes) -> bytes:
 
 def x25519_shared(secret: bytes, public: bytes) -> bytes:
     """Return the 32-byte shared secret; `KeyRefused` when it would be zero (low-order point, RFC 7748 6.1)."""
+    if len(public) != KEY_BYTES or len(secret) != KEY_BYTES:  # PyNaCl 1.6 hands pointers on without looking
+        msg = f"X25519 key of {len(public)} bytes"
+        raise KeyRefused(msg)
     try:
         return sodium.crypto_scalarmult(secret, public)
-    except (CryptoError, TypeError) as exc:
+    except CryptoError as exc:
         msg = "X25519 key is of low order"
         raise KeyRefused(msg) from exc
 
@@ -98,9 +101,12 @@ def sign(seed: bytes, context: bytes, body: bytes) -> bytes:
 
 def verify(public: bytes, context: bytes, body: bytes, signature: bytes) -> None:
     """Check a signature of `sign`; `SignatureInvalid`. Non-canonical and small-order inputs fail (libsodium)."""
+    if len(public) != KEY_BYTES or len(signature) != SIGNATURE_BYTES:
+        msg = f"signature of {len(signature)} bytes, key of {len(public)}"
+        raise SignatureInvalid(msg)
     try:
         sodium.crypto_sign_open(signature + _framed(context, body), public)
-    except (CryptoError, ValueError) as exc:
+    except CryptoError as exc:
         msg = f"signature for {context.decode()!r} does not verify"
         raise SignatureInvalid(msg) from exc
 

@@ -104,6 +104,11 @@ class Session:
         """How much the next packet can carry: less while packets are first-contact envelopes."""
         return MAX_PLAINTEXT_BYTES - (0 if self.setup is None else self.setup.overhead_bytes)
 
+    @property
+    def sent_in_chain(self) -> int:
+        """How many packets were written since the peer's last step; a receiver follows a gap of 2,000 at most."""
+        return 0 if self.ratchet.sending is None else self.ratchet.sending.count
+
     def encrypt(self, plaintext: bytes, rng: Rng) -> tuple[Session, bytes]:
         """Return the advanced session and a packet of 4,096, 16,384 or 65,536 bytes; `PlaintextTooLarge`."""
         setup = self.setup
