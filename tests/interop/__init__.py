@@ -1,0 +1,1 @@
+"""Covey with foreign libp2p implementations."""
