@@ -6,6 +6,7 @@ Spec: docs/spec/network.md. Never touches: libp2p's key classes (covey_core.host
 
 import base64
 import binascii
+import errno
 import json
 import os
 import secrets
@@ -17,9 +18,10 @@ from nacl.signing import SigningKey
 
 from covey_core import limits
 from covey_core.errors import FileDamaged, ProtocolViolation
-from covey_core.files import atomic_write, read_private, unusable
+from covey_core.files import atomic_write, read_private, sync_folder, unusable
 from covey_core.peers import PeerId, peer_id_of
 
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})  # file systems without: FAT, shared folders
 _SEED_BYTES = 32
 _FORMAT = "covey-identity-1"
 
@@ -103,8 +105,13 @@ def _create(path: Path, identity: Identity) -> None:
             os.link(draft, path)  # fails where another process was first: its identity stands
         except FileExistsError:
             pass
+        except OSError as exc:
+            if exc.errno not in _NO_LINKS:
+                raise
+            draft.replace(path)
         finally:
-            draft.unlink()
+            draft.unlink(missing_ok=True)
+        sync_folder(path.parent)
     except OSError as exc:
         raise unusable(path, exc) from exc
 

@@ -20,6 +20,8 @@ _VERSIONS: Final = 256
 _KIND: Final = re.compile(rf"[a-z]{{1,{limits.LINK_KIND_CHARS}}}")
 _SPACE: Final = re.compile(r"\s+")
 _SHAPE: Final = re.compile(rf"covey:([a-z]{{1,{limits.LINK_KIND_CHARS}}})\.([A-Za-z0-9_-]+)")
+_AROUND: Final = "<>()[]\"'`.,;\u201c\u201d\u00ab\u00bb"
+"""What people and programs put around a link in running text."""
 _DAMAGED: Final = "a character is missing or wrong: copy the whole link"
 
 
@@ -35,13 +37,14 @@ def encode_link(kind: str, version: int, payload: bytes) -> str:
 
 
 def decode_link(text: str) -> tuple[str, int, bytes]:
-    """Return (kind, version, payload) of a link; white space in and around it (a wrapped line) is passed over.
+    """Return (kind, version, payload) of a link.
 
-    Raises `LinkInvalid` with a text that says what to do.
+    White space in it (a wrapped line) and quotes around it are passed over. Raises `LinkInvalid` with a text that says
+    what to do.
     """
     if len(text) > 2 * limits.LINK_MAX_CHARS:
         raise LinkInvalid(f"this text has {len(text)} characters: too long for a covey: link")
-    packed = _SPACE.sub("", text)
+    packed = _SPACE.sub("", text).strip(_AROUND)
     if not packed.lower().startswith("covey:"):
         raise LinkInvalid("this is no covey: link: it must begin with covey:")
     shape = _SHAPE.fullmatch(packed)

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import stat
@@ -114,6 +115,36 @@ def test_a_folder_that_cannot_be_made_is_an_error_for_the_user(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(FileUnusable):
         load_or_create_identity(tmp_path / "file" / "identity.json")
+
+
+@pytest.mark.parametrize("reason", [errno.EPERM, errno.EOPNOTSUPP])
+def test_a_file_system_without_links_will_do(tmp_path, monkeypatch, reason):
+    def no_links(*_args):
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr(os, "link", no_links)
+    path = tmp_path / "identity.json"
+    assert load_or_create_identity(path) == load_or_create_identity(path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["identity.json"]
+
+
+def test_an_identity_is_used_only_when_its_name_is_on_the_disk(tmp_path, monkeypatch):
+    steps = []
+    real_link, real_fsync = os.link, os.fsync
+
+    def link(*args):
+        steps.append("link")
+        real_link(*args)
+
+    def fsync(descriptor):
+        steps.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        real_fsync(descriptor)
+
+    monkeypatch.setattr(os, "link", link)
+    monkeypatch.setattr(os, "fsync", fsync)
+    load_or_create_identity(tmp_path / "identity.json")
+    assert steps.index("file") < steps.index("link")
+    assert "folder" in steps[steps.index("link") :]
 
 
 def test_a_crash_before_the_file_is_complete_leaves_none(tmp_path, monkeypatch):

@@ -47,6 +47,12 @@ def test_a_link_that_a_terminal_or_a_mail_program_wrapped_is_taken():
     assert decode_link(wrapped) == decode_link(link)
 
 
+@pytest.mark.parametrize("around", ["<{}>", '"{}".', "`{}`", "({}),", "\u201c{}\u201d"])
+def test_quotes_brackets_and_full_stops_around_a_link_are_passed_over(around):
+    link = encode_link("net", 1, bytes(100))
+    assert decode_link(around.format(link)) == decode_link(link)
+
+
 def test_one_kind_does_not_pass_for_another():
     link = encode_link("net", 1, b"payload")
     with pytest.raises(LinkInvalid, match="copy the whole link"):

@@ -122,6 +122,13 @@ def test_a_file_with_a_key_that_others_may_read_is_refused(tmp_path):
         load_network(path)
 
 
+def test_a_file_without_a_key_is_no_secret(tmp_path):
+    path = tmp_path / "network.json"
+    save_network(path, dataclasses.replace(NETWORK, key=None))
+    path.chmod(0o644)
+    assert load_network(path).key is None
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileUnusable, match=r"network\.json: No such file"):
         load_network(tmp_path / "network.json")

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from covey_core import limits
 from covey_core.errors import CoveyError, FileDamaged, ProtocolViolation
-from covey_core.files import atomic_write, read_private, unusable
+from covey_core.files import atomic_write, read_bounded, read_private, unusable
 from covey_core.network.scope import Scope
 from covey_core.network.value import Network, RelayEntry
 
@@ -25,16 +25,19 @@ _FORMAT: Final = "covey-network-1"
 def load_network(path: Path) -> Network:
     """Return the network in `path`.
 
-    Raises `FileDamaged` when it holds none, and `FileUnusable` when it is missing, cannot be read, or, as it may hold
-    the network's key, others than its owner have rights on it.
+    Raises `FileDamaged` when it holds none, and `FileUnusable` when it is missing, cannot be read, or holds a key and
+    others than its owner have rights on it.
     """
-    text = read_private(path, limit_bytes=limits.NETWORK_FILE_BYTES)
+    text = read_bounded(path, limit_bytes=limits.NETWORK_FILE_BYTES)
     try:
-        return _from_json(json.loads(text))
+        network = _from_json(json.loads(text))
     except ProtocolViolation as exc:
         raise _damaged(path, str(exc)) from exc
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as exc:
         raise _damaged(path, "this is no complete network file") from exc
+    if network.key is not None:
+        read_private(path, limit_bytes=limits.NETWORK_FILE_BYTES)
+    return network
 
 
 def save_network(path: Path, network: Network) -> None:
