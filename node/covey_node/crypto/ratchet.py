@@ -281,6 +281,10 @@ class Ratchet:
             skipped=skipped.retiring(headers[:KEY_BYTES]),
         )
 
+    def keeping(self, skipped: SkippedKeys) -> Ratchet:
+        """Return the ratchet with these skipped keys."""
+        return self._with(self.receiving, skipped)
+
     def _with(self, receiving: ReceivingChain | None, skipped: SkippedKeys) -> Ratchet:
         return Ratchet(
             self.root_key,

@@ -140,6 +140,11 @@ class Session:
             raise Undecryptable(msg)
         return self._with(ratchet, None), padded[LENGTH_BYTES : LENGTH_BYTES + size]
 
+    def aged(self, *, now: float) -> Session:
+        """Return the session without skipped keys that have had their time; `self` when there are none."""
+        skipped = self.ratchet.skipped.aged(now=now)
+        return self if skipped is self.ratchet.skipped else self._with(self.ratchet.keeping(skipped), self.setup)
+
     def _with(self, ratchet: Ratchet, setup: Setup | None) -> Session:
         return Session(
             self.id, self.initiated, self.peer_account, self.peer_device, self.associated_data, ratchet, setup

@@ -337,6 +337,14 @@ def test_skipped_keys_age_out() -> None:
         his.decrypt(packets[0], now=late)
 
 
+def test_skipped_keys_age_out_of_a_session_that_receives_nothing() -> None:
+    hers, his = talk(ALICE, BOB)
+    hers, packets = send(hers, 2)
+    his, _ = his.decrypt(packets[1], now=NOW)
+    assert his.aged(now=NOW + SKIPPED_KEY_SECONDS - 1) is his
+    assert len(his.aged(now=NOW + SKIPPED_KEY_SECONDS).ratchet.skipped) == 0
+
+
 @pytest.mark.parametrize("point", LOW_ORDER_X25519)
 def test_a_peer_that_announces_a_key_of_low_order_is_not_followed(point: str) -> None:
     refused_after_step(lambda announced: bytes.fromhex(point) + announced[32:])
