@@ -1,10 +1,12 @@
 """Hosts on loopback, one network for each kind."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import trio
 
 from covey_core.host import Host, HostConfig, open_host
 from covey_core.identity import Identity
@@ -12,8 +14,6 @@ from covey_core.network import Network, new_network
 
 TCP = "/ip4/127.0.0.1/tcp/0"
 WS = "/ip4/127.0.0.1/tcp/0/ws"
-
-OpenHost = Callable[..., AbstractAsyncContextManager[Host]]
 
 
 @pytest.fixture
@@ -33,3 +33,11 @@ async def host_on(network: Network, *listen: str, metrics: Any = None, **rest: A
     config = HostConfig(identity=identity, network=network, listen=listen or (TCP,), **rest)
     async with open_host(config, metrics=metrics) as host:
         yield host
+
+
+async def ask_stock(question: str) -> str:
+    """What stock py-libp2p answers to a question of tests/host/stock.py."""
+    done = await trio.run_process(
+        [sys.executable, "-W", "ignore", "-m", "tests.host.stock", question], capture_stdout=True, capture_stderr=True
+    )
+    return str(done.stdout.decode())

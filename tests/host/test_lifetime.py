@@ -1,21 +1,16 @@
 """What a connection leaves behind when it has ended: nothing."""
 
 import gc
-import warnings
 from pathlib import Path
 from typing import Any
 
-import libp2p
 import pytest
 import trio
-from libp2p.network.config import ConnectionConfig
-from libp2p.peer.id import ID
-from multiaddr import Multiaddr
 from trio.testing import wait_all_tasks_blocked
 
 from covey_core.host import Host, Stream
 from covey_core.network import Network
-from tests.host.conftest import TCP, WS, host_on
+from tests.host.conftest import TCP, WS, ask_stock, host_on
 
 _CYCLES = 1_000
 
@@ -64,30 +59,8 @@ async def test_a_thousand_connections_come_and_go_and_leave_nothing(public: Netw
 
 
 async def test_upstream_still_stops_after_its_first_connections() -> None:
-    config = ConnectionConfig(
-        max_connections=3, min_connections=1, low_watermark=1, high_watermark=3, max_connections_per_peer=1
-    )
-    server = libp2p.new_host(connection_config=config)
-    served = 0
     with trio.fail_after(60):
-        async with server.run([Multiaddr(TCP)]):
-            for _ in range(4):
-                client = libp2p.new_host()
-                async with client.run([]):
-                    client.get_network().retry_config.max_retries = 0  # type: ignore[attr-defined]
-                    with trio.move_on_after(2):
-                        try:
-                            await client.get_network().dial_addr(  # type: ignore[attr-defined]
-                                server.get_addrs()[0], ID.from_base58(str(server.get_id()))
-                            )
-                        except Exception:  # noqa: BLE001 - whatever upstream raises when it is refused
-                            continue
-                        served += 1
-                    await client.get_network().close()
-            await server.get_network().close()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+        served = int(await ask_stock("lifetime"))
     assert served < 4, "upstream ends inbound handlers now: drop CoveySwarm._handle_inbound_connection"
 
 

@@ -13,7 +13,7 @@ import trio
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.peer.id import ID
 from libp2p.peer.peerstore import PeerStore
-from libp2p.tools.anyio_service import background_trio_service
+from libp2p.tools.anyio_service import TrioManager
 from libp2p.transport.tcp.tcp import TCP
 from multiaddr import Multiaddr
 
@@ -62,18 +62,23 @@ async def open_host(config: HostConfig, *, metrics: CoreMetrics | None = None) -
         swarm, node = _build(config, announce, tasks, metrics)
         host = Host(peer_id=config.identity.peer_id, network=config.network, node=node, swarm=swarm)
         node.reach = host
-        swarm.register_notifee(
-            Supervision(
-                swarm=swarm, events=host.events, tasks=tasks, own_peer=host.peer_id, prove=host.prove, greet=host.greet
-            )
+        supervision = Supervision(
+            swarm=swarm, events=host.events, tasks=tasks, own_peer=host.peer_id, prove=host.prove, greet=host.greet
         )
-        async with background_trio_service(swarm):
-            try:
+        swarm.register_notifee(supervision)
+        manager = TrioManager(swarm)
+        tasks.start_soon(manager.run)
+        try:
+            # The block's own error leaves as it is, not in the groups of the nurseries around it.
+            with Contained() as block:
+                await manager.wait_started()
                 await _listen(swarm, listen)
                 yield host
-            finally:
-                await _shut_down(swarm, host)
+        finally:
+            await _shut_down(swarm, manager, host)
         tasks.cancel_scope.cancel()
+    if block.error is not None:
+        raise block.error
 
 
 def _build(
@@ -134,7 +139,7 @@ async def _listen(swarm: CoveySwarm, listen: tuple[Multiaddr, ...]) -> None:
             raise SettingsInvalid(f"cannot listen on {address}")
 
 
-async def _shut_down(swarm: CoveySwarm, host: Host) -> None:
+async def _shut_down(swarm: CoveySwarm, manager: TrioManager, host: Host) -> None:
     """Close connections, then listeners, within 4 s; upstream leaves both open when its block is left."""
     host.events.close()
     with shielded(limits.SHUTDOWN_SECONDS):
@@ -143,5 +148,4 @@ async def _shut_down(swarm: CoveySwarm, host: Host) -> None:
             with Contained():
                 await listener.close()
         swarm.listeners.clear()
-        with Contained():
-            await swarm.transport_manager.close_all()
+        await manager.stop()

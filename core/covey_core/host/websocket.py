@@ -6,7 +6,7 @@ dialed connections and never uncounts them, does not know remote addresses and l
 """
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -71,19 +71,45 @@ class WebSocketBytes(ReadWriteCloser):
         return None
 
 
+class _Opening:
+    """The nursery that trio-websocket gets for its reader: a handshake ends when the reader does.
+
+    trio-websocket itself waits on for an answer when the other side hung up in the middle of the handshake.
+    """
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+        self.is_open = False
+
+    def start_soon(self, reader: Callable[[], Awaitable[None]]) -> None:
+        self._nursery.start_soon(self._read, reader)
+
+    async def _read(self, reader: Callable[[], Awaitable[None]]) -> None:
+        with Contained():
+            await reader()
+        if not self.is_open:
+            self._nursery.cancel_scope.cancel()
+
+
 @asynccontextmanager
 async def accepted(below: Any) -> AsyncIterator[WebSocketBytes]:
     """Answer a WebSocket handshake on an accepted TCP stream; the WebSocket lives as long as the block."""
+    bytes_: WebSocketBytes | None = None
     async with trio.open_nursery() as nursery:
+        opening: Any = _Opening(nursery)
         request = await wrap_server_stream(
-            nursery, below, message_queue_size=_QUEUE, max_message_size=limits.WEBSOCKET_MESSAGE_BYTES
+            opening, below, message_queue_size=_QUEUE, max_message_size=limits.WEBSOCKET_MESSAGE_BYTES
         )
-        bytes_ = WebSocketBytes(await request.accept(), below)
+        socket = await request.accept()
+        opening.is_open = True
+        bytes_ = WebSocketBytes(socket, below)
         try:
             yield bytes_
         finally:
             await bytes_.close()
             nursery.cancel_scope.cancel()
+    if bytes_ is None:
+        raise ConnectionClosedError("no WebSocket handshake", transport="ws")
 
 
 class WebSocketTransport(ITransport):
@@ -111,15 +137,17 @@ class WebSocketTransport(ITransport):
         try:
             with Contained() as outcome:
                 async with trio.open_nursery() as nursery:
+                    opening: Any = _Opening(nursery)
                     with trio.fail_after(limits.UPGRADE_SECONDS):
                         socket = await wrap_client_stream(
-                            nursery,
+                            opening,
                             stream,
                             host,
                             "/",
                             message_queue_size=_QUEUE,
                             max_message_size=limits.WEBSOCKET_MESSAGE_BYTES,
                         )
+                    opening.is_open = True
                     bytes_ = WebSocketBytes(socket, stream)
                     task_status.started(bytes_)
                     await bytes_.closed.wait()
