@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -13,9 +14,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 def link_of(project: Project) -> str:
     """Return the newest link that the relay printed."""
-    links = [word for word in project.logs("relay").split() if word.startswith("covey:net.")]
+    links = re.findall(r"covey:net\.[\w-]+", project.logs("relay"))
     assert links, project.logs("relay")
-    return links[-1]
+    return str(links[-1])
 
 
 def payload_of(link: str) -> bytes:
