@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import pytest
 import trio
@@ -111,6 +112,18 @@ async def test_idle_streams_of_one_peer_stall_neither_it_nor_others(network: Net
         refused = streams[-1]
         with pytest.raises(StreamLost):
             await refused.read_frame(limit=1)
+
+
+async def test_who_does_not_prove_the_networks_key_gets_no_answer(network: Network) -> None:
+    stranger = replace(network, key=bytes(32))
+    async with (
+        server(network) as seed,
+        dialer(stranger) as host,
+        open_dht(seed, server=True, validators=VALIDATORS) as at_seed,
+        open_dht(host, server=False, validators=VALIDATORS) as dht,
+    ):
+        assert await dht.bootstrap(seed.addrs) == 0
+        assert at_seed.routing_peers == 0
 
 
 async def test_two_networks_in_one_process_keep_their_values_and_ids_apart() -> None:

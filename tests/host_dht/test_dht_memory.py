@@ -15,6 +15,7 @@ from covey_core.host import kad_limits as limits
 from covey_core.host.dht import Dht, open_dht
 from covey_core.host.dht_metrics import DhtMetrics
 from covey_core.host.kad_client import request
+from covey_core.host.kad_slots import StreamSlots
 from covey_core.host.kad_wire import KadMessage, Kind, decode_message, encode_message
 from covey_core.network import Network, Scope
 from covey_core.peers import peer_id_bytes
@@ -150,15 +151,38 @@ async def test_an_invalid_value_that_a_bad_server_returns_is_left_out(
         assert await dht.get(KEY) == (b"1:a",)
 
 
-async def test_twelve_idle_streams_of_each_of_many_peers_stall_nobody(
-    autojump_clock: MockClock, net: MemoryNet
-) -> None:
+async def test_idle_streams_of_many_peers_stall_nobody(autojump_clock: MockClock, net: MemoryNet) -> None:
     async with dhts(net, 1) as ((seed, _),), client(net, 10, seed) as dht:
-        idle = [await raw_stream(net, 20 + number % 4, seed) for number in range(4 * 12)]
+        each = limits.PEER_STREAMS + 4
+        idle = [await raw_stream(net, 20 + number % 4, seed) for number in range(4 * each)]
         await settled()
         with trio.fail_after(1):
             assert await dht.put(KEY, b"1:a") == 1
-        assert sum(stream.is_reset for stream in idle) == 4 * (12 - limits.PEER_STREAMS)
+        assert sum(stream.is_reset for stream in idle) == 4 * 4
+
+
+async def test_a_full_server_pushes_out_the_stream_that_is_idle_longest(
+    autojump_clock: MockClock, net: MemoryNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("covey_core.host.dht_server.StreamSlots", lambda: StreamSlots(total=3))
+    async with dhts(net, 1) as ((seed, _),):
+        idle: list[MemoryStream] = []
+        for number in range(3):
+            idle.append(await raw_stream(net, 20 + number, seed))
+            await settled()
+        assert (await ask(net, 30, seed, KadMessage(Kind.PING))).kind is Kind.PING
+        await settled()
+        assert [stream.is_reset for stream in idle] == [True, False, False]
+
+
+async def test_a_client_never_opens_more_streams_to_a_server_than_it_allows(
+    autojump_clock: MockClock, net: MemoryNet
+) -> None:
+    async with dhts(net, 1) as ((seed, at_seed),), client(net, 10, seed) as dht:
+        async with trio.open_nursery() as nursery:
+            for number in range(10 * limits.PEER_STREAMS):
+                nursery.start_soon(dht.put, f"/c/{number}", b"1:a")
+        assert at_seed.records == 10 * limits.PEER_STREAMS
 
 
 async def test_an_idle_stream_is_reset_after_its_time_and_then_the_peer_may_open_others(

@@ -9,7 +9,7 @@ def _nothing() -> None:
     """A stream that does not care."""
 
 
-def test_the_ninth_stream_of_a_peer_is_refused_until_one_ends() -> None:
+def test_one_stream_too_many_of_a_peer_is_refused_until_one_ends() -> None:
     slots = StreamSlots()
     held = [slots.open(peer_number(1), _nothing) for _ in range(limits.PEER_STREAMS)]
     assert None not in held

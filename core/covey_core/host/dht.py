@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
+from weakref import WeakValueDictionary
 
 import structlog
 import trio
@@ -25,7 +26,7 @@ from covey_core.host.kad_client import request
 from covey_core.host.kad_lookup import Lookup
 from covey_core.host.kad_store import PutOutcome, RecordStore, RecordValidator
 from covey_core.host.kad_table import RoutingTable, position
-from covey_core.host.kad_wire import KadMessage, KadPeer, Kind
+from covey_core.host.kad_wire import KadMessage, KadPeer, Kind, rfc3339
 from covey_core.network import peer_in
 from covey_core.peers import PeerId, peer_id_bytes, short
 
@@ -57,6 +58,7 @@ class Dht:
         self._server = server
         self._wall_clock = wall_clock
         self._protocol = protocol
+        self._places: WeakValueDictionary[PeerId, trio.Semaphore] = WeakValueDictionary()
         self._seeds: dict[PeerId, tuple[str, ...]] = {}
 
     @property
@@ -96,7 +98,7 @@ class Dht:
         """
         raw_key = key.encode()
         self._store.check(raw_key, value, now=self._wall_clock())
-        message = KadMessage(Kind.PUT_VALUE, raw_key, value)
+        message = KadMessage(Kind.PUT_VALUE, raw_key, value, rfc3339(self._wall_clock()))
         holders: list[PeerId] = []
         scope = trio.CancelScope()
 
@@ -189,10 +191,10 @@ class Dht:
         own = peer_id_bytes(self._host.peer_id)
         message = KadMessage(Kind.FIND_NODE, own)
         async with trio.open_nursery() as nursery:
-            places = trio.Semaphore(limits.CONCURRENT_REQUESTS)
+            dials = trio.Semaphore(limits.CONCURRENT_REQUESTS)
 
             async def ask(seed: KadPeer) -> None:
-                async with places:
+                async with dials:
                     await self._ask(seed, message)
 
             for peer, addrs in self._seeds.items():
@@ -252,9 +254,16 @@ class Dht:
         return [p for p in named if p.addrs or self._host.connections(p.peer)]
 
     async def _ask(self, peer: KadPeer, message: KadMessage) -> KadMessage | None:
-        """Return the answer, or None when there was none; the table learns of both."""
+        """Return the answer, or None when there was none; the table learns of both.
+
+        At most 6 requests to one peer are open at once, so that a server never refuses one of ours for their number.
+        """
+        places = self._places.get(peer.peer)
+        if places is None:
+            self._places[peer.peer] = places = trio.Semaphore(limits.CONCURRENT_REQUESTS)
         try:
-            answer = await request(self._host, self._protocol, peer, message)
+            async with places:
+                answer = await request(self._host, self._protocol, peer, message)
         except CoveyError as exc:
             if message.kind is not Kind.PUT_VALUE:  # a put may be refused for its value
                 self._table.failed(peer.peer, now=trio.current_time())

@@ -19,7 +19,7 @@ class RequestOutcome(StrEnum):
     """What became of a request of somebody else's; puts add those of `PutOutcome`."""
 
     ANSWERED = "answered"
-    LIMITED = "limited"  # over the peer's rate, or its ninth stream
+    LIMITED = "limited"  # over the peer's rate, or a stream too many
     VIOLATION = "violation"
 
 

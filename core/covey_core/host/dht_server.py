@@ -26,7 +26,7 @@ from covey_core.host.kad_identify import identify
 from covey_core.host.kad_slots import RequestRates, StreamSlots
 from covey_core.host.kad_store import PutOutcome, RecordStore
 from covey_core.host.kad_table import RoutingTable, position
-from covey_core.host.kad_wire import KadMessage, KadPeer, Kind, decode_message, encode_message
+from covey_core.host.kad_wire import KadMessage, KadPeer, Kind, decode_message, encode_message, rfc3339
 from covey_core.peers import PeerId, peer_id_bytes, short
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class DhtServer:
                 return self._put(message, source_of(stream))
             case Kind.GET_VALUE:
                 held = self._store.get(message.key, now=self._wall_clock())
-                value, received = (held[0], _rfc3339(held[1])) if held is not None else (None, "")
+                value, received = (held[0], rfc3339(held[1])) if held is not None else (None, "")
                 closer = self._closer(message.key, stream.peer)
                 return KadMessage(message.kind, message.key, value, received, closer), RequestOutcome.ANSWERED
             case Kind.FIND_NODE | Kind.GET_PROVIDERS:
@@ -138,7 +138,7 @@ class DhtServer:
             raise ProtocolViolation("a PUT_VALUE without a record")
         outcome = self._store.put(message.key, message.value, source=source, now=self._wall_clock())
         if outcome in {PutOutcome.STORED, PutOutcome.REFRESHED}:
-            return KadMessage(Kind.PUT_VALUE, message.key, message.value), outcome
+            return KadMessage(Kind.PUT_VALUE, message.key, message.value, message.received), outcome
         return None, outcome
 
     def _closer(self, key: bytes, asker: PeerId, *, include: bool = False) -> tuple[KadPeer, ...]:
@@ -191,8 +191,3 @@ def source_of(stream: Stream) -> str:
     """Return who is charged for what comes over a stream: the address group, over a circuit the peer itself."""
     ip = None if stream.relayed else ip_of(parse(stream.remote_addr))
     return ip_group(ip) if ip is not None else stream.peer
-
-
-def _rfc3339(at: float) -> str:
-    """Return a time as the specification's `timeReceived` wants it."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))

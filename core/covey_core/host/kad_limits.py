@@ -87,8 +87,8 @@ SOURCE_RECORDS: Final = 2_000
 RECORD_SECONDS: Final = 24 * 3_600.0
 """After this a value is gone unless it was put again. DESIGN 6: republished every 6 h."""
 
-PEER_STREAMS: Final = 8
-"""DHT streams of one peer at once; a ninth is reset."""
+PEER_STREAMS: Final = 16
+"""DHT streams of one peer at once; one more is reset. Ours open 6, go-libp2p's and js-libp2p's lookups 10."""
 
 STREAMS: Final = 1_024
 """DHT streams at once; a newer one pushes out the one that has been idle longest."""
@@ -97,10 +97,10 @@ STREAM_IDLE_SECONDS: Final = 10.0
 """An open stream on which no request comes; also the time a request may take to arrive."""
 
 PEER_REQUESTS_PER_SECOND: Final = 50.0
-"""Requests of one peer, sustained: a publisher of 64 contacts' records stays under it."""
+"""Requests of one peer, sustained: a twentieth of a core."""
 
-PEER_REQUESTS_BURST: Final = 400.0
-"""Requests of one peer at once: every record of 64 contacts put and got."""
+PEER_REQUESTS_BURST: Final = 1_000.0
+"""Requests of one peer at once: a node that starts looks up 300 contacts on three days each."""
 
 PEERS_RATED: Final = 8_192
 """Peers whose request rate is remembered."""

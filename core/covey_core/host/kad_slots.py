@@ -14,7 +14,7 @@ from covey_core.peers import PeerId
 
 
 class StreamSlots:
-    """Open DHT streams: at most 8 a peer; when all 1,024 are taken, the one idle longest makes room.
+    """Open DHT streams: at most 16 a peer; when all 1,024 are taken, the one idle longest makes room.
 
     A stream is idle from its opening or its last answer until its next request has come in whole. So strangers who
     open streams and say nothing hold up nobody, themselves excepted.
@@ -77,7 +77,7 @@ class _Bucket:
 
 
 class RequestRates:
-    """A token bucket a peer: 400 requests at once, 50 a second. The peers seen longest ago are forgotten."""
+    """A token bucket a peer: 1,000 requests at once, 50 a second. The peers seen longest ago are forgotten."""
 
     def __init__(self) -> None:
         self._buckets: dict[PeerId, _Bucket] = {}

@@ -7,6 +7,7 @@ Never touches: streams, the clock, the network.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import IntEnum
 
 from google.protobuf.message import DecodeError
@@ -46,6 +47,11 @@ class KadMessage:
     value: bytes | None = None
     received: str = ""
     closer: tuple[KadPeer, ...] = ()
+
+
+def rfc3339(at: float) -> str:
+    """Return a Unix time as the specification's `timeReceived` wants it; js-libp2p reads no record without one."""
+    return datetime.fromtimestamp(at, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def encode_message(message: KadMessage) -> bytes:
