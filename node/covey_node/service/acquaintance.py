@@ -228,10 +228,9 @@ class Acquaintance:
         return tuple(dict.fromkeys((*known, *relayed)))[: limits.ADDRS_MAX]
 
     def _verify_view(self, tx: Tx, row: ContactRow) -> VerifyView:
-        number = crypto.safety_number(self._own.account_key, row.account_key)
         return VerifyView(
             alias=row.alias,
-            safety_number=" ".join(number[at : at + 5] for at in range(0, len(number), 5)),
+            safety_number=crypto.safety_number(self._own.account_key, row.account_key),
             qr=f"covey:verify.1.{self._own.account_key.hex()}.{row.account_key.hex()}",
             verified=row.verified_at is not None,
             devices=tuple(device.device_key.hex() for device in devices.of_contact(tx, row.id)),

@@ -120,6 +120,7 @@ class _Opener:
 
     def _apply(self, contact: ContactRow, plaintext: bytes) -> Outcome:
         contacts.seen(self._tx, contact.id, now=self._now)
+        contact = contacts.get(self._tx, contact.id) or contact
         self._effects.lane(contact.id, self._device_key, Wake.SEEN)
         try:
             content = decode_content(plaintext)

@@ -83,7 +83,7 @@ class InviteView:
 
 @dataclass(frozen=True, slots=True)
 class VerifyView:
-    """The safety number with one contact: 60 digits in 12 groups of 5, and the payload for a QR code."""
+    """The safety number with one contact: 60 digits (shown in 12 groups of 5), and the payload for a QR code."""
 
     alias: str
     safety_number: str
