@@ -48,3 +48,13 @@ def place_of(error: BaseException) -> str:
         return "unknown"
     last = frames[-1]
     return f"{last.filename.rpartition('/')[2]}:{last.lineno} {last.name}"
+
+
+def system_error_in(error: BaseException | None) -> OSError | None:
+    """Return the operating system's error at the root of what was raised, or None. libp2p and trio wrap it."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno is not None:
+            return error
+        deeper = error.__cause__ or error.__context__
+        error = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else deeper
+    return None

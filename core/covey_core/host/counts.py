@@ -5,12 +5,12 @@ Never touches: the registry.
 """
 
 import trio
-from libp2p.transport.exceptions import OpenConnectionError
+from libp2p.transport.exceptions import MuxerUpgradeFailure, SecurityUpgradeFailure
 from multiaddr import Multiaddr
 
-from covey_core.errors import CoveyError, StreamLost
 from covey_core.host import addresses
 from covey_core.host.connection import Connection
+from covey_core.host.contained import system_error_in
 from covey_core.metrics import CoreMetrics, DialError, Direction, IpVersion, Resource, Transport
 
 
@@ -75,8 +75,8 @@ def _ip_version(connection: Connection) -> IpVersion:
 def _dial_error(error: BaseException | None) -> DialError:
     if isinstance(error, trio.TooSlowError):
         return DialError.DEADLINE
-    if isinstance(error, OpenConnectionError):
-        return DialError.REFUSED if "refused" in str(error).lower() else DialError.OTHER
-    if isinstance(error, CoveyError) and not isinstance(error, StreamLost):
+    if isinstance(system_error_in(error), ConnectionRefusedError):
+        return DialError.REFUSED
+    if isinstance(error, MuxerUpgradeFailure | SecurityUpgradeFailure):
         return DialError.NEGOTIATION
-    return DialError.NEGOTIATION if type(error).__name__.endswith("UpgradeFailure") else DialError.OTHER
+    return DialError.OTHER

@@ -10,13 +10,16 @@ from typing import Any, Final
 import structlog
 import trio
 from libp2p.abc import INetStream
+from libp2p.exceptions import BaseLibp2pError
 
 from covey_core.errors import CoveyError
 from covey_core.host import limits, multistream
 from covey_core.host.contained import Contained, kind_of, place_of, shielded
-from covey_core.host.streams import LOST
 
 _log: Final = structlog.get_logger("covey.host")
+
+_EXPECTED: Final = (CoveyError, BaseLibp2pError, trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError)
+"""What peers do to streams; anything else that a handler raises is a bug."""
 
 NetHandler = Callable[[Any], Awaitable[None]]
 
@@ -63,7 +66,7 @@ class Gate:
 
 
 def _log_failure(protocol: str, error: Exception) -> None:
-    if isinstance(error, CoveyError | trio.TooSlowError | LOST):
+    if isinstance(error, _EXPECTED):
         _log.debug("host.stream.ended", protocol=protocol, error=kind_of(error))
     else:
         _log.error("host.handler.failed", protocol=protocol, error=kind_of(error), place=place_of(error))

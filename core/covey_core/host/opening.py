@@ -4,6 +4,7 @@ Owns: opening and proposing, with their deadlines. Spec: docs/spec/host.md. Neve
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 import trio
 from libp2p.network.stream.net_stream import NetStream
@@ -16,6 +17,9 @@ from covey_core.host.contained import Contained, shielded
 from covey_core.host.streams import LOST
 from covey_core.peers import PeerId
 
+_PEER_ID_BYTES: Final = frozenset({34, 38, 39})
+"""SHA-256 of an RSA key, Ed25519 key, secp256k1 key. libp2p specs, peer-ids."""
+
 
 class ProtocolRefused(StreamLost):
     """The peer is connected but does not speak the protocol."""
@@ -24,7 +28,9 @@ class ProtocolRefused(StreamLost):
 def libp2p_id(peer: PeerId) -> ID:
     """Return libp2p's form of a PeerId; `ProtocolViolation` for text that is none."""
     with Contained() as outcome:
-        return ID.from_base58(peer)
+        found = ID.from_base58(peer)
+        if len(found.to_bytes()) in _PEER_ID_BYTES:
+            return found
     raise ProtocolViolation("that is no PeerId") from outcome.error
 
 

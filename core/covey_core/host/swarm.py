@@ -25,7 +25,7 @@ from multiaddr import Multiaddr
 
 from covey_core.host import addresses, limits, transports
 from covey_core.host.connection import Connection
-from covey_core.host.contained import Contained, kind_of, place_of, shielded
+from covey_core.host.contained import Contained, kind_of, place_of, shielded, system_error_in
 from covey_core.host.counts import Counts
 from covey_core.host.upgrader import NoiseYamuxUpgrader
 
@@ -289,5 +289,7 @@ def _rough_order(connection: Connection) -> tuple[bool, bool, bool]:
 def _dial_error(error: BaseException | None) -> str:
     if isinstance(error, trio.TooSlowError):
         return f"no answer within {limits.DIAL_SECONDS:g} s"
-    text = "" if error is None else str(error)
-    return text or kind_of(error or SwarmException())
+    system = system_error_in(error)
+    if system is not None and system.strerror:
+        return system.strerror.lower()
+    return str(error) if error is not None and str(error) else "failed"
