@@ -58,16 +58,6 @@ def load(tx: Tx) -> AccountRow | None:
     return None if row is None else AccountRow(*row)
 
 
-def set_name(tx: Tx, name: str) -> None:
-    """Change our profile name."""
-    tx.execute("UPDATE account SET name = ?", (name,))
-
-
-def set_device_list(tx: Tx, device_list: bytes) -> None:
-    """Replace our signed device list."""
-    tx.execute("UPDATE account SET device_list = ?", (device_list,))
-
-
 def prekeys(tx: Tx) -> bytes:
     """Return our encoded prekeys; read them in the transaction that changes them."""
     row = tx.one("SELECT prekeys FROM account WHERE id = 1")
@@ -102,10 +92,3 @@ def set_meta(tx: Tx, key: str, value: bytes) -> None:
         "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
         (key, value),
     )
-
-
-def next_number(tx: Tx, key: str) -> int:
-    """Count up a named number that never repeats (from 1); return it."""
-    number = int(get_meta(tx, key) or b"0") + 1
-    set_meta(tx, key, str(number).encode())
-    return number

@@ -90,7 +90,7 @@ class Database:
             if self._busy:
                 await self._wait_in_line(waiting)
             if waiting.result is None:
-                await self._lead(waiting)
+                await self._lead()
             assert waiting.result is not None  # noqa: S101 - set by whoever led the batch
             return waiting.result.unwrap()
 
@@ -107,7 +107,7 @@ class Database:
                 self._wake_next()
             raise
 
-    async def _lead(self, own: _Waiting) -> None:
+    async def _lead(self) -> None:
         self._busy = True
         try:
             await trio.lowlevel.cancel_shielded_checkpoint()  # tasks that are about to call join this batch
@@ -118,8 +118,7 @@ class Database:
                 ran = await outcome.acapture(self._run_batch, [waiting.call for waiting in batch])
             for number, waiting in enumerate(batch):
                 waiting.result = ran.value[number] if isinstance(ran, outcome.Value) else outcome.Error(ran.error)
-                if waiting is not own:
-                    waiting.woken.set()
+                waiting.woken.set()
         finally:
             self._wake_next()
 

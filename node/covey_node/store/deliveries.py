@@ -1,15 +1,16 @@
 """The outbox: what still has to reach a device of a contact.
 
-Owns: table `deliveries`, and a message's status as far as its packets decide it. A packet is made once and kept as
-ciphertext until it is delivered, so that a repeated send repeats the same bytes; then its row is deleted.
-Spec: docs/spec/store.md "Outbox". Never touches: the network, the wait between attempts (protocol/backoff.py).
+Owns: how a row of table `deliveries` begins and ends, and a message's status as far as its packets decide it; what
+lanes ask in between is in lanes.py. A packet is made once and kept as ciphertext until it is delivered, so that a
+repeated send repeats the same bytes; then its row is deleted. Spec: docs/spec/store.md "Outbox".
+Never touches: the network.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from covey_node.limits import DUE_DELIVERIES, MESSAGE_LIFETIME_SECONDS, OUTBOX_PER_DEVICE
+from covey_node.limits import EXPIRE_DELIVERIES, MESSAGE_LIFETIME_SECONDS, OUTBOX_PER_DEVICE
 from covey_node.protocol.status import OPEN, Status, derive
 from covey_node.store import messages
 from covey_node.store.errors import StoreError
@@ -117,96 +118,15 @@ def _check_room(tx: Tx, contact_id: int, device_key: bytes) -> None:
         raise OutboxFull(waiting=count, limit=OUTBOX_PER_DEVICE)
 
 
-def encrypted(tx: Tx, row_id: int, *, packet: bytes, packet_hash: bytes) -> None:
-    """Store the packet that was made of a waiting content, in the transaction that saves the session's state."""
-    tx.execute(
-        "UPDATE deliveries SET packet = ?, packet_hash = ?, content = NULL WHERE id = ?", (packet, packet_hash, row_id)
-    )
-
-
 def get(tx: Tx, row_id: int) -> DeliveryRow | None:
-    """Return one delivery, or None when it is done."""
+    """Return one delivery with its packet, or None when it is done."""
     row = tx.one(f"{_SELECT} WHERE id = ?", (row_id,))
     return None if row is None else _row(row)
-
-
-def by_hash(tx: Tx, device_key: bytes, packet_hash: bytes) -> DeliveryRow | None:
-    """Return the delivery whose packet a device acknowledged, or None when it is done."""
-    row = tx.one(f"{_SELECT} WHERE device_key = ? AND packet_hash = ?", (device_key, packet_hash))
-    return None if row is None else _row(row)
-
-
-def due(
-    tx: Tx, contact_id: int, device_key: bytes, *, now: float, limit: int = DUE_DELIVERIES
-) -> tuple[DeliveryRow, ...]:
-    """Return what is due for a device now, in the order it was queued; sent but unacknowledged packets too."""
-    rows = tx.all(
-        f"{_SELECT} WHERE contact_id = ? AND device_key = ? AND next_attempt_at <= ? AND expires_at > ? "
-        "ORDER BY id LIMIT ?",
-        (contact_id, device_key, now, now, limit),
-    )
-    return tuple(_row(row) for row in rows)
-
-
-def due_devices(tx: Tx, *, now: float, limit: int = DUE_DELIVERIES) -> tuple[tuple[int, bytes], ...]:
-    """Return the (contact id, device key) pairs for which something is due now, longest due first."""
-    rows = tx.all(
-        "SELECT contact_id, device_key FROM deliveries WHERE next_attempt_at <= ? AND expires_at > ? "
-        "GROUP BY contact_id, device_key ORDER BY min(next_attempt_at) LIMIT ?",
-        (now, now, limit),
-    )
-    return tuple((int(row[0]), bytes(row[1])) for row in rows)
-
-
-def next_deadline(tx: Tx) -> float | None:
-    """Return when something is due or expires next, or None when the outbox is empty."""
-    row = tx.one("SELECT min(a, b) FROM (SELECT min(next_attempt_at) AS a, min(expires_at) AS b FROM deliveries)")
-    return None if row is None or row[0] is None else float(row[0])
-
-
-def waiting(tx: Tx, contact_id: int | None = None) -> int:
-    """Return how many messages of ours are still queued or sent, to one contact or to all."""
-    condition = "" if contact_id is None else " AND contact_id = ?"
-    return tx.number(
-        f"SELECT count(DISTINCT message_row) FROM deliveries WHERE message_row IS NOT NULL{condition}",  # noqa: S608
-        () if contact_id is None else (contact_id,),
-    )
 
 
 def of_message(tx: Tx, message_row: int) -> tuple[DeliveryRow, ...]:
     """Return a message's open deliveries, one a device."""
     return tuple(_row(row) for row in tx.all(f"{_SELECT} WHERE message_row = ? ORDER BY id", (message_row,)))
-
-
-def wake(tx: Tx, contact_id: int, device_key: bytes | None = None, *, now: float) -> int:
-    """Make everything for a device (or all of a contact's) due now: it has appeared. Return how many."""
-    condition = "" if device_key is None else " AND device_key = ?"
-    return tx.execute(
-        f"UPDATE deliveries SET next_attempt_at = ? WHERE contact_id = ? AND next_attempt_at > ?{condition}",  # noqa: S608
-        (now, contact_id, now, *(() if device_key is None else (device_key,))),
-    )
-
-
-def postpone(tx: Tx, row_id: int, *, until: float, reason: str | None) -> MessageRow | None:
-    """Note a failed attempt: try again at `until`, and say in words why it waits. Return the message if it changed."""
-    tx.execute(
-        "UPDATE deliveries SET attempts = attempts + 1, next_attempt_at = ?, reason = ? WHERE id = ?",
-        (until, reason, row_id),
-    )
-    return _note_attempt(tx, row_id, reason)
-
-
-def sent(tx: Tx, row_id: int, *, now: float, retry_at: float, path: str | None = None) -> MessageRow | None:
-    """Note that a packet left; unacknowledged it is due again at `retry_at`. Return the message if it changed."""
-    tx.execute(
-        "UPDATE deliveries SET state = ?, attempts = attempts + 1, next_attempt_at = ?, reason = NULL WHERE id = ?",
-        (Status.SENT, retry_at, row_id),
-    )
-    _note_attempt(tx, row_id, None)
-    row = get(tx, row_id)
-    if row is None or row.message_row is None:
-        return None
-    return messages.move(tx, row.message_row, Status.SENT, now=now, path=path)
 
 
 def finish(
@@ -218,19 +138,16 @@ def finish(
     """
     if outcome in OPEN:
         raise ValueError(f"{outcome} is not the end of a delivery")
-    row = get(tx, row_id)
-    if row is None:
-        return None
+    row = tx.one("SELECT message_row FROM deliveries WHERE id = ?", (row_id,))  # its packet is not read for that
     tx.execute("DELETE FROM deliveries WHERE id = ?", (row_id,))
-    if row.message_row is None:
+    if row is None or row[0] is None:
         return None
-    status = derive((outcome, *(other.state for other in of_message(tx, row.message_row))))
-    if status is None or (status in OPEN and status != outcome):
-        return None
-    return messages.move(tx, row.message_row, status, now=now, reason=reason, path=path)
+    others = tx.all("SELECT state FROM deliveries WHERE message_row = ?", (row[0],))
+    status = derive((outcome, *(Status(state) for (state,) in others))) or outcome
+    return messages.move(tx, int(row[0]), status, now=now, reason=reason, path=path)
 
 
-def expire(tx: Tx, *, now: float, limit: int = DUE_DELIVERIES) -> tuple[MessageRow, ...]:
+def expire(tx: Tx, *, now: float, limit: int = EXPIRE_DELIVERIES) -> tuple[MessageRow, ...]:
     """End what was not delivered in time, `limit` at one time; return the messages whose status changed."""
     rows = tx.all("SELECT id, reason FROM deliveries WHERE expires_at <= ? ORDER BY expires_at LIMIT ?", (now, limit))
     ended = [finish(tx, row_id, Status.EXPIRED, now=now, reason=reason) for row_id, reason in rows]
@@ -242,12 +159,3 @@ def drop_of_contact(tx: Tx, contact_id: int, *, now: float, reason: str) -> tupl
     rows = tx.all("SELECT id FROM deliveries WHERE contact_id = ? ORDER BY id", (contact_id,))
     ended = [finish(tx, row_id, Status.FAILED, now=now, reason=reason) for (row_id,) in rows]
     return tuple(message for message in ended if message is not None)
-
-
-def _note_attempt(tx: Tx, row_id: int, reason: str | None) -> MessageRow | None:
-    row = get(tx, row_id)
-    if row is None or row.message_row is None:
-        return None
-    tx.execute("UPDATE messages SET attempts = max(attempts, ?) WHERE id = ?", (row.attempts, row.message_row))
-    changed = messages.set_reason(tx, row.message_row, reason)
-    return messages.get(tx, row.message_row) if changed else None

@@ -28,7 +28,7 @@ from covey_node.store.keyfile import Passphrase, Rng, SecretFile, Unlock
 from covey_node.store.migrations import migrate
 from covey_node.store.tx import Tx
 
-__all__ = ["Passphrase", "SecretFile", "Unlock", "change_unlock", "create_home", "exists", "open_home"]
+__all__ = ["Passphrase", "SecretFile", "Unlock", "create_home", "exists", "open_home"]
 
 DATABASE_FILE: Final = "covey.db"
 KEY_FILE: Final = "key.json"
@@ -81,14 +81,6 @@ async def open_home(home: Path, unlock: Unlock, *, on_commit: CommitHook | None 
         key = await trio.to_thread.run_sync(keyfile.read, home / KEY_FILE, unlock)
         async with Database.open(home / DATABASE_FILE, key, on_commit=on_commit) as database:
             yield database
-
-
-def change_unlock(home: Path, old: Unlock, new: Unlock, *, rng: Rng = os.urandom) -> None:
-    """Wrap the key anew, with another passphrase or secret file; the database is not touched. Errors as `open_home`."""
-    with _locked(home):
-        _finish_creation(home)
-        key = keyfile.read(home / KEY_FILE, old)
-        keyfile.write(home / KEY_FILE, key, new, rng=rng)
 
 
 def _finish_creation(home: Path) -> None:

@@ -57,7 +57,7 @@ def add(tx: Tx, row: MessageRow) -> MessageRow | None:
         "INSERT INTO messages (contact_id, outgoing, message_id, kind, body, text, sent_at, status, status_at, "
         "received_at, reply_to, reason, path, attempts, read_at, edited_at, deleted_at, disappear_seconds, expires_at) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-        "ON CONFLICT (contact_id, outgoing, message_id) DO NOTHING",
+        "ON CONFLICT (message_id, contact_id, outgoing) DO NOTHING",
         (
             row.contact_id,
             row.outgoing,
@@ -188,13 +188,6 @@ def _read(row: MessageRow, *, now: float) -> MessageRow:
     if ends is None and row.disappear_seconds is not None and row.deleted_at is None:
         ends = now + row.disappear_seconds
     return replace(row, read_at=now, expires_at=ends)
-
-
-def set_expiry(tx: Tx, row_id: int, *, at: float) -> None:
-    """Let a message disappear here at a time; a time that stands already is kept."""
-    tx.execute(
-        "UPDATE messages SET expires_at = coalesce(expires_at, ?) WHERE id = ? AND deleted_at IS NULL", (at, row_id)
-    )
 
 
 def next_expiry(tx: Tx) -> float | None:

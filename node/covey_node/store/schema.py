@@ -102,9 +102,8 @@ CREATE TABLE messages (
     expires_at REAL,
     text TEXT,
     body BLOB NOT NULL,
-    UNIQUE (contact_id, outgoing, message_id)
+    UNIQUE (message_id, contact_id, outgoing)
 );
-CREATE INDEX messages_by_message_id ON messages (message_id);
 CREATE INDEX messages_by_contact ON messages (contact_id, id);
 CREATE INDEX messages_unread ON messages (contact_id, id) WHERE outgoing = 0 AND read_at IS NULL;
 CREATE INDEX messages_by_status ON messages (status, contact_id) WHERE outgoing = 1;
@@ -130,12 +129,10 @@ CREATE TABLE deliveries (
     expires_at REAL NOT NULL,
     content BLOB,
     packet BLOB,
-    CHECK (content IS NOT NULL OR (packet IS NOT NULL AND packet_hash IS NOT NULL)),
-    UNIQUE (device_key, packet_hash)
+    CHECK (content IS NOT NULL OR (packet IS NOT NULL AND packet_hash IS NOT NULL))
 );
 CREATE INDEX deliveries_by_device ON deliveries (contact_id, device_key);
 CREATE INDEX deliveries_unsealed ON deliveries (contact_id, device_key) WHERE packet IS NULL;
-CREATE INDEX deliveries_deadline ON deliveries (next_attempt_at);
 CREATE INDEX deliveries_expiring ON deliveries (expires_at);
 CREATE INDEX deliveries_by_message ON deliveries (message_row) WHERE message_row IS NOT NULL;
 CREATE TABLE received (
@@ -161,13 +158,4 @@ CREATE TABLE base_keys_seen (
     until REAL NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX base_keys_seen_until ON base_keys_seen (until);
-CREATE TABLE records (
-    name TEXT PRIMARY KEY,
-    value BLOB,
-    sequence INTEGER NOT NULL,
-    expires_at REAL NOT NULL,
-    published_at REAL,
-    holders INTEGER NOT NULL,
-    next_at REAL NOT NULL
-) WITHOUT ROWID;
 """

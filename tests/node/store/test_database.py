@@ -242,6 +242,34 @@ async def test_a_cancelled_next_leader_hands_the_lead_on(path: Path) -> None:
     assert stored(path) == {"a", "b", "c", "after"}
 
 
+async def test_a_leader_that_is_cancelled_takes_nobody_with_it(path: Path) -> None:
+    """Whatever the moment of the cancellation, those in the same batch get their results."""
+    async with opened(path) as (db, _commits):
+        for ticks in range(8):
+            done: list[str] = []
+
+            async def run(key: str, scope: trio.CancelScope, done: list[str] = done) -> None:
+                with scope:
+                    await put(db, key)
+                    done.append(key)
+
+            async def cancel(scope: trio.CancelScope, ticks: int = ticks) -> None:
+                for _ in range(ticks):
+                    await trio.lowlevel.checkpoint()
+                scope.cancel()
+
+            leader = trio.CancelScope()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(run, f"{ticks} leader", leader)
+                nursery.start_soon(cancel, leader)
+                await trio.lowlevel.checkpoint()
+                for number in range(3):
+                    nursery.start_soon(run, f"{ticks} {number}", trio.CancelScope())
+            assert {f"{ticks} {number}" for number in range(3)} <= set(done)
+            kept = await db.read(lambda tx: {str(row[0]) for row in tx.all("SELECT key FROM meta")})
+            assert {key for key in kept if key.startswith(f"{ticks} ")} == set(done)
+
+
 async def test_a_read_sees_what_was_committed_and_never_waits_for_the_disk(path: Path) -> None:
     async with opened(path) as (db, commits):
         await put(db, "a")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from covey_node.protocol.status import OPEN, ContactState, Status
-from covey_node.store import contacts, deliveries, messages
+from covey_node.store import contacts, deliveries, lanes, messages
 from covey_node.store.connection import Connection
 from covey_node.store.contacts import ContactRow
 from covey_node.store.deliveries import DeliveryRow, OutboxFull
@@ -22,6 +22,7 @@ from covey_node.store.tx import Tx
 
 from .conftest import KEY
 
+LIFETIME_SECONDS = 1000.0
 DEVICES = (b"1" * 32, b"2" * 32, b"3" * 32)
 
 
@@ -40,7 +41,7 @@ def queue(tx: Tx, row: MessageRow, device: bytes, *, now: float, packet: bytes |
         content=None if packet else b"content",
         packet=packet,
         packet_hash=number.to_bytes(32, "big") if packet else None,
-        lifetime_seconds=1000.0,
+        lifetime_seconds=LIFETIME_SECONDS,
     )
 
 
@@ -56,10 +57,10 @@ class Packet:
 
     message: int
     device: bytes
-    next_at: float
     expires_at: float
+    sealed: bool
     state: Status = Status.QUEUED
-    ended: Status | None = None
+    ended: bool = False
 
 
 @dataclass
@@ -67,19 +68,18 @@ class Model:
     packets: dict[int, Packet] = field(default_factory=dict)
     statuses: dict[int, Status] = field(default_factory=dict)
 
-    def open_of(self, message_row: int) -> list[Packet]:
-        return [packet for packet in self.packets.values() if packet.message == message_row and packet.ended is None]
+    def waiting(self, device: bytes) -> list[int]:
+        return [
+            row_id for row_id, packet in sorted(self.packets.items()) if packet.device == device and not packet.ended
+        ]
 
     def end(self, row_id: int, outcome: Status) -> None:
         packet = self.packets[row_id]
-        if packet.ended is not None:
+        if packet.ended:
             return
-        packet.ended = outcome
-        status = self.statuses[packet.message]
-        if outcome is Status.DELIVERED:
-            if status in OPEN:
-                self.statuses[packet.message] = Status.DELIVERED
-        elif not self.open_of(packet.message) and status in OPEN:
+        packet.ended = True
+        others = [other for other in self.packets.values() if other.message == packet.message and not other.ended]
+        if self.statuses[packet.message] in OPEN and (outcome is Status.DELIVERED or not others):
             self.statuses[packet.message] = outcome
 
 
@@ -102,56 +102,60 @@ class Outbox(RuleBasedStateMachine):
         self.connection.close()
         self.folder.cleanup()
 
-    @rule(target=rows, device=st.sampled_from(DEVICES), fan_out=st.booleans())
-    def send(self, device: bytes, fan_out: bool) -> int:
+    @rule(target=rows, device=st.sampled_from(DEVICES), fan_out=st.booleans(), sealed=st.booleans())
+    def send(self, device: bytes, fan_out: bool, sealed: bool) -> int:
         self.count += 1
+        packet = b"p" * 4096 if sealed else None
 
         def function(tx: Tx) -> list[DeliveryRow]:
             row = stored(tx, self.contact_id, self.count)
-            return [queue(tx, row, each, now=self.now) for each in (DEVICES if fan_out else (device,))]
+            devices = DEVICES if fan_out else (device,)
+            return [queue(tx, row, each, now=self.now, packet=packet) for each in devices]
 
         queued = self.connection.run(function)
         for row in queued:
             assert row.message_row is not None
-            self.model.packets[row.id] = Packet(row.message_row, row.device_key, self.now, self.now + 1000)
+            self.model.packets[row.id] = Packet(row.message_row, row.device_key, self.now + LIFETIME_SECONDS, sealed)
             self.model.statuses[row.message_row] = Status.QUEUED
         return queued[0].id
 
-    @rule(row_id=rows, wait=st.floats(min_value=1, max_value=100))
-    def sent(self, row_id: int, wait: float) -> None:
+    @rule(device=st.sampled_from(DEVICES))
+    def a_session_is_made(self, device: bytes) -> None:
+        def seal(tx: Tx) -> None:
+            for row_id, content in lanes.unsealed(tx, self.contact_id, device, limit=100):
+                assert content == b"content"
+                lanes.sealed(tx, row_id, packet=b"sealed %d" % row_id, packet_hash=row_id.to_bytes(32, "big"))
+
+        self.connection.run(seal)
+        for row_id in self.model.waiting(device):
+            self.model.packets[row_id].sealed = True
+
+    @rule(row_id=rows)
+    def sent(self, row_id: int) -> None:
         packet = self.model.packets[row_id]
-        self.connection.run(lambda tx: deliveries.sent(tx, row_id, now=self.now, retry_at=self.now + wait))
-        if packet.ended is None:
-            packet.state, packet.next_at = Status.SENT, self.now + wait
+        self.connection.run(lambda tx: lanes.mark_sent(tx, [row_id], now=self.now, path="lan"))
+        if not packet.ended:
+            packet.state = Status.SENT
             if self.model.statuses[packet.message] is Status.QUEUED:
                 self.model.statuses[packet.message] = Status.SENT
 
-    @rule(row_id=rows, wait=st.floats(min_value=1, max_value=100))
-    def postponed(self, row_id: int, wait: float) -> None:
-        packet = self.model.packets[row_id]
-        self.connection.run(lambda tx: deliveries.postpone(tx, row_id, until=self.now + wait, reason="not reachable"))
-        if packet.ended is None:
-            packet.next_at = self.now + wait
+    @rule(device=st.sampled_from(DEVICES))
+    def not_reached(self, device: bytes) -> None:
+        self.connection.run(
+            lambda tx: lanes.postpone_device(tx, self.contact_id, device, until=self.now + 9, reason="not reachable")
+        )
 
     @rule(row_id=rows, outcome=st.sampled_from((Status.DELIVERED, Status.FAILED)))
     def finished(self, row_id: int, outcome: Status) -> None:
         self.connection.run(lambda tx: deliveries.finish(tx, row_id, outcome, now=self.now))
         self.model.end(row_id, outcome)
 
-    @rule(device=st.sampled_from(DEVICES))
-    def appeared(self, device: bytes) -> None:
-        self.connection.run(lambda tx: deliveries.wake(tx, self.contact_id, device, now=self.now))
-        for packet in self.model.packets.values():
-            if packet.device == device and packet.ended is None:
-                packet.next_at = min(packet.next_at, self.now)
-
     @rule(seconds=st.sampled_from((1.0, 30.0, 400.0)))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
         self.connection.run(lambda tx: deliveries.expire(tx, now=self.now))
-        late = [(packet.expires_at, row_id) for row_id, packet in self.model.packets.items() if packet.ended is None]
-        for expires_at, row_id in sorted(late):
-            if expires_at <= self.now:
+        for row_id, packet in self.model.packets.items():
+            if packet.expires_at <= self.now:
                 self.model.end(row_id, Status.EXPIRED)
 
     @rule(row_id=consumes(rows))
@@ -168,26 +172,23 @@ class Outbox(RuleBasedStateMachine):
 
     @invariant()
     def the_database_says_what_the_model_says(self) -> None:
-        def look(tx: Tx) -> None:
-            for device in DEVICES:
-                due = [row.id for row in deliveries.due(tx, self.contact_id, device, now=self.now)]
-                assert due == [
-                    row_id
-                    for row_id, packet in sorted(self.model.packets.items())
-                    if packet.ended is None and packet.device == device and packet.next_at <= self.now
-                ]
-            for message_row, status in self.model.statuses.items():
-                row = messages.get(tx, message_row)
-                assert row is not None
-                assert row.status == status
-            still = [packet for packet in self.model.packets.values() if packet.ended is None]
-            assert deliveries.waiting(tx) == len({packet.message for packet in still})
-            assert deliveries.next_deadline(tx) == (
-                min(min(packet.next_at, packet.expires_at) for packet in still) if still else None
-            )
-            assert tx.number("SELECT count(*) FROM deliveries") == len(still)
+        self.connection.read(self.look)
 
-        self.connection.read(look)
+    def look(self, tx: Tx) -> None:
+        for device in DEVICES:
+            waiting = self.model.waiting(device)
+            sealed = [row_id for row_id in waiting if self.model.packets[row_id].sealed]
+            found = lanes.ids(tx, self.contact_id, device, after=0, limit=1000)
+            assert list(found) == waiting
+            assert [packet.id for packet in lanes.packets(tx, found)] == sealed
+            assert lanes.has_unsealed(tx, self.contact_id, device) == (sealed != waiting)
+        for message_row, status in self.model.statuses.items():
+            row = messages.get(tx, message_row)
+            assert row is not None
+            assert row.status == status
+        is_open = [status for status in self.model.statuses.values() if status in OPEN]
+        assert lanes.queued(tx) == lanes.queued(tx, self.contact_id) == len(is_open)
+        assert {device for _, device in lanes.devices(tx)} == {each for each in DEVICES if self.model.waiting(each)}
 
 
 TestOutbox = Outbox.TestCase
@@ -197,13 +198,12 @@ TestOutbox.settings = settings(max_examples=40, stateful_step_count=30, deadline
 def test_a_delivered_packet_is_deleted_and_its_message_told(connection: Connection, bob: ContactRow) -> None:
     row = connection.run(lambda tx: stored(tx, bob.id))
     packet = connection.run(lambda tx: queue(tx, row, DEVICES[0], now=1.0))
-    found = connection.read(lambda tx: deliveries.by_hash(tx, DEVICES[0], packet.packet_hash or b""))
-    assert found == packet
+    assert connection.read(lambda tx: deliveries.get(tx, packet.id)) == packet
     moved = connection.run(lambda tx: deliveries.finish(tx, packet.id, Status.DELIVERED, now=9.0, path="relayed"))
     assert moved is not None
     assert (moved.status, moved.status_at, moved.path) == (Status.DELIVERED, 9.0, "relayed")
     assert connection.read(lambda tx: tx.number("SELECT count(*) FROM deliveries")) == 0
-    assert connection.read(lambda tx: deliveries.by_hash(tx, DEVICES[0], packet.packet_hash or b"")) is None
+    assert connection.read(lambda tx: deliveries.get(tx, packet.id)) is None
     again = connection.run(lambda tx: deliveries.finish(tx, packet.id, Status.DELIVERED, now=10.0))
     assert again is None
 
@@ -220,26 +220,40 @@ def test_a_message_fails_only_when_its_last_packet_has_failed(connection: Connec
 def test_a_reason_is_shown_while_a_message_waits_and_goes_when_it_is_sent(
     connection: Connection, bob: ContactRow
 ) -> None:
-    row = connection.run(lambda tx: stored(tx, bob.id))
-    packet = connection.run(lambda tx: queue(tx, row, DEVICES[0], now=1.0))
-    told = connection.run(lambda tx: deliveries.postpone(tx, packet.id, until=5.0, reason="no path to Bob"))
-    assert told is not None
-    assert (told.reason, told.attempts) == ("no path to Bob", 1)
-    again = connection.run(lambda tx: deliveries.postpone(tx, packet.id, until=9.0, reason="no path to Bob"))
-    assert again is None  # nothing a person would see has changed
-    moved = connection.run(lambda tx: deliveries.sent(tx, packet.id, now=9.0, retry_at=39.0, path="lan"))
-    assert moved is not None
-    assert (moved.status, moved.reason, moved.path) == (Status.SENT, None, "lan")
-    assert connection.read(lambda tx: [row.attempts for row in deliveries.of_message(tx, row.id)]) == [3]
+    row, other = connection.run(lambda tx: [stored(tx, bob.id, number) for number in (1, 2)])
+    packet = connection.run(lambda tx: [queue(tx, row, DEVICES[0], now=1.0), queue(tx, other, DEVICES[1], now=1.0)][0])
+
+    def postpone(tx: Tx) -> tuple[MessageRow, ...]:
+        return lanes.postpone_device(tx, bob.id, DEVICES[0], until=5.0, reason="no path to Bob")
+
+    [told] = connection.run(postpone)
+    assert (told.id, told.reason, told.attempts) == (row.id, "no path to Bob", 1)
+    assert connection.read(lambda tx: lanes.next_attempt(tx, row.id)) == 5.0
+    assert connection.run(postpone) == ()  # nothing a person would see has changed
+    [moved] = connection.run(lambda tx: lanes.mark_sent(tx, [packet.id], now=9.0, path="lan"))
+    assert (moved.status, moved.reason, moved.path, moved.attempts) == (Status.SENT, None, "lan", 2)
+    untouched = connection.read(lambda tx: messages.get(tx, other.id))
+    assert untouched is not None
+    assert (untouched.reason, untouched.attempts) == (None, 0)
 
 
-def test_a_content_waits_for_a_session_and_becomes_a_packet(connection: Connection, bob: ContactRow) -> None:
+def test_contents_are_sealed_anew_when_a_session_was_lost(connection: Connection, bob: ContactRow) -> None:
     row = connection.run(lambda tx: stored(tx, bob.id))
     waiting = connection.run(lambda tx: queue(tx, row, DEVICES[0], now=1.0, packet=None))
-    assert (waiting.content, waiting.packet) == (b"content", None)
-    connection.run(lambda tx: deliveries.encrypted(tx, waiting.id, packet=b"sealed", packet_hash=b"h" * 32))
-    [due] = connection.read(lambda tx: deliveries.due(tx, bob.id, DEVICES[0], now=1.0))
-    assert (due.content, due.packet, due.packet_hash) == (None, b"sealed", b"h" * 32)
+    bare = connection.run(lambda tx: queue(tx, stored(tx, bob.id, 2), DEVICES[0], now=1.0))
+    connection.run(lambda tx: lanes.sealed(tx, waiting.id, packet=b"sealed", packet_hash=b"h" * 32))
+    found = connection.read(lambda tx: lanes.packets(tx, [bare.id, 10**6, waiting.id]))
+    assert [(each.id, each.packet) for each in found] == [(bare.id, b"p" * 4096), (waiting.id, b"sealed")]
+    assert connection.run(lambda tx: lanes.unseal_all(tx, bob.id, DEVICES[0])) == 1
+    assert connection.read(lambda tx: lanes.unsealed(tx, bob.id, DEVICES[0], limit=9)) == ((waiting.id, b"content"),)
+
+
+def test_messages_without_a_delivery_are_held_back(connection: Connection, bob: ContactRow) -> None:
+    first, second, third = connection.run(lambda tx: [stored(tx, bob.id, number) for number in (1, 2, 3)])
+    connection.run(lambda tx: queue(tx, second, DEVICES[0], now=1.0))
+    assert connection.read(lambda tx: lanes.held_back(tx, bob.id)) == (first, third)
+    connection.run(lambda tx: messages.delete(tx, third.id, now=2.0))
+    assert connection.read(lambda tx: lanes.held_back(tx, bob.id)) == (first,)
 
 
 def test_a_delivery_without_anything_to_deliver_is_a_mistake(connection: Connection, bob: ContactRow) -> None:
@@ -262,8 +276,8 @@ def test_the_outbox_is_bounded_and_says_so(
         connection.run(lambda tx: queue(tx, stored(tx, bob.id, 9), DEVICES[0], now=1.0))
     assert connection.read(lambda tx: messages.find(tx, bob.id, (9).to_bytes(16, "big"), outgoing=True)) is None
     connection.run(lambda tx: queue(tx, stored(tx, bob.id, 9), DEVICES[1], now=1.0))
-    first = connection.read(lambda tx: deliveries.due(tx, bob.id, DEVICES[0], now=1.0))[1]
-    connection.run(lambda tx: deliveries.finish(tx, first.id, Status.DELIVERED, now=2.0))
+    second = connection.read(lambda tx: lanes.ids(tx, bob.id, DEVICES[0], after=0, limit=9))[1]
+    connection.run(lambda tx: deliveries.finish(tx, second, Status.DELIVERED, now=2.0))
     connection.run(lambda tx: queue(tx, stored(tx, bob.id, 10), DEVICES[0], now=1.0))
 
 
@@ -272,13 +286,4 @@ def test_blocking_ends_everything_that_waits_for_a_contact(connection: Connectio
         connection.run(lambda tx, number=number: queue(tx, stored(tx, bob.id, number), DEVICES[0], now=1.0))  # type: ignore[misc]
     ended = connection.run(lambda tx: deliveries.drop_of_contact(tx, bob.id, now=2.0, reason="blocked"))
     assert [(row.status, row.reason) for row in ended] == [(Status.FAILED, "blocked")] * 3
-    assert connection.read(deliveries.next_deadline) is None
-
-
-def test_the_devices_with_something_due_are_told_longest_due_first(connection: Connection, bob: ContactRow) -> None:
-    for number, device in enumerate(DEVICES):
-        connection.run(
-            lambda tx, number=number, device=device: queue(tx, stored(tx, bob.id, number), device, now=9.0 - number)  # type: ignore[misc]
-        )
-    due = connection.read(lambda tx: deliveries.due_devices(tx, now=8.0))
-    assert due == ((bob.id, DEVICES[2]), (bob.id, DEVICES[1]))
+    assert connection.read(lanes.devices) == ()

@@ -82,7 +82,7 @@ async def test_a_database_is_opened_on_a_full_disk_or_the_reason_is_told(small_d
 def test_a_home_that_does_not_fit_the_disk_is_not_made(small_disk: Path, tmp_path: Path) -> None:
     secret = SecretFile(tmp_path / "secret")
     make_secret_file(secret.path)
-    (small_disk / "ballast").write_bytes(bytes(1_900_000))
+    (small_disk / "ballast").write_bytes(bytes(2_040_000))
     with pytest.raises(CoveyError, match=r"[Ff]ree some space"):
         create_home(small_disk / "home", secret, fill=lambda tx: account.set_meta(tx, "a", b"1"))
     assert not exists(small_disk / "home")

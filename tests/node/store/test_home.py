@@ -15,7 +15,7 @@ from covey_core.errors import FileDamaged, FileUnusable
 from covey_node.crypto import at_rest
 from covey_node.store import account
 from covey_node.store.errors import HomeExists, HomeInUse, HomeMissing, SecretTooShort, WrongPassphrase
-from covey_node.store.home import Passphrase, SecretFile, Unlock, change_unlock, create_home, exists, open_home
+from covey_node.store.home import Passphrase, SecretFile, Unlock, create_home, exists, open_home
 from covey_node.store.keyfile import make_secret_file
 from covey_node.store.tx import Tx
 
@@ -204,6 +204,14 @@ async def test_a_damaged_key_file_is_named_and_left_alone(place: Place, content:
     assert (place.home / "key.json").read_bytes() == content
 
 
+async def test_a_key_file_of_a_newer_version_is_refused(place: Place) -> None:
+    create_home(place.home, place.secret, fill=fill)
+    value = json.loads((place.home / "key.json").read_bytes())
+    (place.home / "key.json").write_text(json.dumps({**value, "version": 2}))
+    with pytest.raises(FileDamaged, match=r"version 2 is not known.*newer program"):
+        await filled(place.home, place.secret)
+
+
 async def test_a_key_file_that_others_may_read_is_refused(place: Place) -> None:
     create_home(place.home, place.secret, fill=fill)
     (place.home / "key.json").chmod(0o644)
@@ -230,25 +238,5 @@ async def test_a_second_process_is_kept_out_until_the_first_has_closed(place: Pl
         told = second()
         assert told.startswith("HomeInUse another process has")
         with pytest.raises(HomeInUse):
-            change_unlock(place.home, place.secret, Passphrase("x"))
-        with pytest.raises(HomeInUse):
             create_home(place.home, place.secret, fill=fill)
     assert second() == "opened\n"
-
-
-async def test_another_passphrase_can_be_set_without_touching_the_database(place: Place) -> None:
-    create_home(place.home, place.secret, fill=fill)
-    database = (place.home / "covey.db").read_bytes()
-    change_unlock(place.home, place.secret, Passphrase("a new one"))
-    assert (place.home / "covey.db").read_bytes() == database
-    with pytest.raises(WrongPassphrase):
-        await filled(place.home, place.secret)
-    assert await filled(place.home, Passphrase("a new one")) == b"yes"
-
-
-async def test_a_wrong_passphrase_cannot_be_changed(place: Place) -> None:
-    create_home(place.home, Passphrase("old"), fill=fill)
-    before = place.files()
-    with pytest.raises(WrongPassphrase):
-        change_unlock(place.home, Passphrase("wrong"), Passphrase("new"))
-    assert place.files() == before

@@ -169,13 +169,6 @@ def test_a_disappearing_message_begins_its_time_when_it_is_read(connection: Conn
     assert connection.read(messages.next_expiry) is None
 
 
-def test_a_time_to_disappear_that_stands_is_kept(connection: Connection, bob: ContactRow) -> None:
-    row = add(connection, outgoing(bob, 1))
-    connection.run(lambda tx: messages.set_expiry(tx, row.id, at=70.0))
-    connection.run(lambda tx: messages.set_expiry(tx, row.id, at=90.0))
-    assert get(connection, row).expires_at == 70.0
-
-
 def test_each_author_has_one_reaction_and_the_newest_counts(connection: Connection, bob: ContactRow) -> None:
     row, other = (add(connection, incoming(bob, number)) for number in (1, 2))
 

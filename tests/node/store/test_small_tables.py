@@ -7,13 +7,12 @@ from dataclasses import replace
 import pytest
 
 from covey_node import limits
-from covey_node.store import account, housekeeping, invites, received, records, replay
+from covey_node.store import account, housekeeping, invites, received, replay
 from covey_node.store.account import AccountRow
 from covey_node.store.connection import Connection
 from covey_node.store.contacts import ContactRow
 from covey_node.store.errors import Conflict, StoreError
 from covey_node.store.invites import InviteRow
-from covey_node.store.records import RecordRow
 
 ME = AccountRow(
     account_key=b"a" * 32,
@@ -47,14 +46,10 @@ def test_no_secret_of_our_account_is_shown() -> None:
 
 def test_what_changes_in_our_account_is_kept(connection: Connection) -> None:
     connection.run(lambda tx: account.create(tx, ME))
-    connection.run(lambda tx: account.set_name(tx, "Alice B."))
-    connection.run(lambda tx: account.set_device_list(tx, b"list 2"))
     connection.run(lambda tx: account.set_prekeys(tx, b"prekeys 2"))
     connection.run(lambda tx: account.replace_record_keys(tx, record_seed=b"R" * 32, record_secret=b"T" * 32))
     assert connection.read(account.load) == replace(
         ME,
-        name="Alice B.",
-        device_list=b"list 2",
         prekeys=b"prekeys 2",
         record_seed=b"R" * 32,
         record_secret=b"T" * 32,
@@ -69,11 +64,6 @@ def test_a_record_sequence_is_never_given_twice(connection: Connection) -> None:
         for at_least in (0, 1000, 1000, 3)
     ]
     assert given == [6, 1000, 1001, 1002]
-
-
-def test_a_named_number_counts_up(connection: Connection) -> None:
-    assert [connection.run(lambda tx: account.next_number(tx, "event")) for _ in range(3)] == [1, 2, 3]
-    assert connection.run(lambda tx: account.next_number(tx, "other")) == 1
 
 
 def test_a_one_use_invite_is_used_by_one_contact(connection: Connection, bob: ContactRow) -> None:
@@ -156,18 +146,6 @@ def test_received_packets_are_forgotten_by_age_and_by_number(
 def test_a_received_packet_is_remembered_longer_than_the_sender_repeats_it() -> None:
     assert limits.RECEIVED_SECONDS > limits.MESSAGE_LIFETIME_SECONDS
     assert limits.RECEIVED_PER_DEVICE > limits.OUTBOX_PER_DEVICE
-
-
-def test_a_published_record_never_goes_back(connection: Connection) -> None:
-    row = RecordRow("contact", b"signed", 7, 500.0, published_at=10.0, holders=3, next_at=60.0)
-    assert connection.run(lambda tx: records.put(tx, row))
-    assert connection.read(lambda tx: records.get(tx, "contact")) == row
-    assert not connection.run(lambda tx: records.put(tx, replace(row, sequence=6)))
-    assert connection.run(lambda tx: records.put(tx, replace(row, holders=4)))
-    assert connection.read(lambda tx: records.due(tx, now=59.0)) == ()
-    assert connection.read(lambda tx: records.due(tx, now=60.0)) == (replace(row, holders=4),)
-    connection.run(lambda tx: records.remove(tx, "contact"))
-    assert connection.read(lambda tx: records.get(tx, "contact")) is None
 
 
 def test_room_that_was_freed_is_given_back(connection: Connection) -> None:
