@@ -9,6 +9,8 @@ ENGINE := $(shell docker info >/dev/null 2>&1 && echo yes)
 # Tests that hang say where, and end. End-to-end tests set longer limits of their own.
 PYTEST := $(PY) -m pytest --timeout=300
 export VENV
+# Tests and scripts call the tools of the environment by name.
+export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 .PHONY: help setup demo test test-quick test-e2e lint format bench proto lock images clean
 
@@ -41,7 +43,7 @@ bench: setup ## Benchmarks: a table and build/bench/NAME.json (ONLY=crypto|deliv
 	@$(PY) -m benchmarks $(if $(ONLY),--only $(ONLY))
 
 proto: setup ## Generate the protobuf modules from the .proto files
-	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" scripts/proto.sh
+	@scripts/proto.sh
 
 lock: setup ## Write requirements/*.txt anew from pyproject.toml (ARGS=--upgrade takes newer versions)
 	@scripts/lock.sh $(ARGS)

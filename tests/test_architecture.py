@@ -28,8 +28,8 @@ ARROWS = {
 
 # Inside a component a room uses only rooms of a lower floor; modules that stand alone count as the protocol's floor.
 FLOORS = {
-    "__main__": 5,
-    "cli": 4,
+    "__main__": 6,
+    "cli": 5,
     "service": 4,
     "net": 3,
     "store": 3,
