@@ -43,7 +43,7 @@ bench: setup ## Benchmarks: a table and build/bench/NAME.json (ONLY=crypto|deliv
 	@$(PY) -m benchmarks $(if $(ONLY),--only $(ONLY))
 
 proto: setup ## Generate the protobuf modules from the .proto files
-	@scripts/proto.sh
+	@PROTO_PYTHON="$(PY)" scripts/proto.sh
 
 lock: setup ## Write requirements/*.txt anew from pyproject.toml (ARGS=--upgrade takes newer versions)
 	@scripts/lock.sh $(ARGS)
