@@ -8,7 +8,6 @@ cd "$(dirname "$0")/.."
 
 VENV=${VENV:-.venv}
 LOG=build/setup.log
-OUTER_PATH=$PATH # make puts the environment first; a new one is not made from itself
 DONE=$VENV/.covey-setup
 
 say() { printf '==> %s\n' "$*"; }
@@ -29,8 +28,9 @@ mkdir -p build
 fits() { "$1" -c 'import ctypes, ssl, sqlite3, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1; }
 
 find_python() {
-  local candidate PATH
-  PATH=$(printf '%s' "$OUTER_PATH" | tr ':' '\n' | grep -vxF "$(realpath -m "$VENV")/bin" | paste -sd ':')
+  local candidate outside
+  outside=$(printf '%s' "$PATH" | tr ':' '\n' | grep -vxF "$(realpath -m "$VENV")/bin" | paste -sd ':')
+  local PATH=$outside # make puts the environment first; a new one is not made from itself
   if [ -n "${PYTHON:-}" ]; then
     fits "$PYTHON" && command -v "$PYTHON" && return
     die "PYTHON=$PYTHON is not a complete Python of 3.11 to 3.13"
