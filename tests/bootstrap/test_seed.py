@@ -29,7 +29,7 @@ from covey_core.peers import PeerId
 from covey_core.records import ContactRecordValidator
 from covey_core.settings import load_settings
 from covey_core.wire.circuit import HOP_PROTOCOL
-from tests.host_dht.loopback import dialer, server, until
+from tests.host_dht.loopback import be_patient, dialer, server, until
 from tests.host_dht.test_rendezvous import _nothing
 
 VALIDATORS = {"c": ContactRecordValidator()}
@@ -38,6 +38,11 @@ LOOPBACK = {
     "COVEY_BOOTSTRAP_NETWORK_SUBNETS": "127.0.0.0/8",
     "COVEY_BOOTSTRAP_OPS_ADDR": "127.0.0.1:0",
 }
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    be_patient(monkeypatch)
 
 
 @pytest.fixture

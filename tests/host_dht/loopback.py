@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import pytest
 import trio
 import trio.testing
 
 from covey_core.host import Host, HostConfig, open_host
+from covey_core.host import kad_limits as limits
 from covey_core.identity import Identity
 from covey_core.network import Network, new_network
 
@@ -29,6 +31,12 @@ async def server(network: Network, identity: Identity | None = None, listen: str
 async def dialer(network: Network) -> AsyncIterator[Host]:
     async with open_host(HostConfig(Identity.generate(), network)) as host:
         yield host
+
+
+def be_patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for every server, however busy the machine is; what impatience does is tested on a clock of our own."""
+    for name in ("PATIENCE_SECONDS", "PUT_PATIENCE_SECONDS", "REQUEST_SECONDS", "DIAL_SECONDS", "OPERATION_SECONDS"):
+        monkeypatch.setattr(limits, name, 20.0)
 
 
 async def until(condition: Callable[[], bool]) -> None:

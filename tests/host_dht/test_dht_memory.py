@@ -293,6 +293,36 @@ async def test_a_dead_server_delays_a_get_by_the_patience_only_and_then_not_at_a
         assert trio.current_time() == started
 
 
+async def test_nothing_is_not_found_before_the_slow_servers_had_their_time(
+    autojump_clock: MockClock, net: MemoryNet
+) -> None:
+    async with dhts(net, 1, 2) as ((seed, _), (relay, _)), client(net, 10, seed) as dht:
+        await ask(net, 20, relay, KadMessage(Kind.PUT_VALUE, KEY.encode(), b"1:a"))
+        answers = relay.handlers[PROTOCOL]
+
+        async def late(stream: MemoryStream) -> None:
+            await trio.sleep(2 * limits.PATIENCE_SECONDS)
+            await answers(stream)
+
+        relay.handle(PROTOCOL, late)
+        assert await dht.get(KEY) == (b"1:a",)
+
+
+async def test_a_join_waits_for_slow_servers_so_that_the_table_is_full_after_it(
+    autojump_clock: MockClock, net: MemoryNet
+) -> None:
+    async with dhts(net, 1, 2) as ((seed, _), (relay, _)):
+        answers = relay.handlers[PROTOCOL]
+
+        async def late(stream: MemoryStream) -> None:
+            await trio.sleep(2 * limits.PATIENCE_SECONDS)
+            await answers(stream)
+
+        relay.handle(PROTOCOL, late)
+        async with client(net, 10, seed) as dht:
+            assert dht.routing_peers == 2
+
+
 async def test_a_put_with_a_holder_waits_for_a_dead_one_no_longer_than_its_patience(
     autojump_clock: MockClock, net: MemoryNet
 ) -> None:

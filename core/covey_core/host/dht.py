@@ -6,6 +6,7 @@ own, not py-libp2p's: docs/adr/0015 says why. Never touches: what the values mea
 
 from __future__ import annotations
 
+import math
 import random
 import secrets
 import time
@@ -109,7 +110,7 @@ class Dht:
                 scope.deadline = min(scope.deadline, trio.current_time() + limits.PUT_PATIENCE_SECONDS)
 
         with trio.move_on_after(limits.OPERATION_SECONDS):
-            nearest = await self._nearest(raw_key)
+            nearest = await self._nearest(raw_key, impatient=True)
             with scope:
                 async with trio.open_nursery() as nursery:
                     for peer in nearest:
@@ -141,7 +142,12 @@ class Dht:
             return answer.closer
 
         with trio.move_on_after(limits.OPERATION_SECONDS):
-            await self._look_up(raw_key, get_at, enough=lambda: len(values) >= limits.QUORUM_HOLDERS)
+            await self._look_up(
+                raw_key,
+                get_at,
+                enough=lambda: len(values) >= limits.QUORUM_HOLDERS,
+                impatient=lambda: bool(values),
+            )
         own = self._store.get(raw_key, now=self._wall_clock())
         distinct = tuple(dict.fromkeys((*values, own[0]) if own is not None else values))
         if len(distinct) < 2:  # noqa: PLR2004 - nothing to choose from
@@ -203,14 +209,14 @@ class Dht:
         with trio.move_on_after(limits.OPERATION_SECONDS):
             await self._nearest(own)
 
-    async def _nearest(self, key: bytes) -> _Closer:
-        """Return the servers nearest to a key; those that were slow to answer a moment ago too."""
+    async def _nearest(self, key: bytes, *, impatient: bool = False) -> _Closer:
+        """Return the servers nearest to a key; an impatient caller does not wait for slow ones and gets them too."""
 
         async def find_at(peer: KadPeer) -> _Closer | None:
             answer = await self._ask(peer, KadMessage(Kind.FIND_NODE, key))
             return None if answer is None else answer.closer
 
-        return (await self._look_up(key, find_at)).found(with_slow=True)
+        return (await self._look_up(key, find_at, impatient=lambda: impatient)).found(with_slow=True)
 
     async def _look_up(
         self,
@@ -218,8 +224,12 @@ class Dht:
         ask: Callable[[KadPeer], Awaitable[_Closer | None]],
         *,
         enough: Callable[[], bool] = lambda: False,
+        impatient: Callable[[], bool] = lambda: False,
     ) -> Lookup:
-        """Ask ever nearer servers until the nearest have answered, or `enough`, or only slow ones are left."""
+        """Ask ever nearer servers until the nearest have answered, or `enough`.
+
+        When the caller is `impatient` and only slow ones are left, wait for them 1 s more.
+        """
         start = self._table.closest(position(key), limits.BUCKET_PEERS, now=trio.current_time())
         if not start:
             start = tuple(KadPeer(peer, addrs) for peer, addrs in self._seeds.items())
@@ -233,8 +243,8 @@ class Dht:
             while not lookup.over and not enough():
                 for peer in lookup.to_ask():
                     nursery.start_soon(ask_one, peer)
-                patience = limits.PATIENCE_SECONDS if lookup.waiting_only else limits.OPERATION_SECONDS
-                with trio.move_on_after(patience) as waited:
+                hurry = lookup.waiting_only and impatient()
+                with trio.move_on_after(limits.PATIENCE_SECONDS if hurry else math.inf) as waited:
                     answered, closer = await receive.receive()
                 if waited.cancelled_caught:
                     for slow in lookup.slow():

@@ -44,8 +44,8 @@ DIAL_SECONDS: Final = 3.0
 REQUEST_SECONDS: Final = 3.0
 """One request and its answer on a new stream."""
 
-PATIENCE_SECONDS: Final = 0.5
-"""How long a lookup that has an answer still waits for the slow ones."""
+PATIENCE_SECONDS: Final = 1.0
+"""How long a get that has a value, and a put that looks for holders, still waits for the slow servers."""
 
 OPERATION_SECONDS: Final = 15.0
 """A put or a get as a whole."""
@@ -56,7 +56,7 @@ REFRESH_SECONDS: Final = 300.0
 UPKEEP_SECONDS: Final = 5.0
 """Between two looks at an empty table (join again) and at failed servers whose pause is over."""
 
-PUT_PATIENCE_SECONDS: Final = 2.0
+PUT_PATIENCE_SECONDS: Final = 3.0
 """How long a put that has a holder still waits for the others."""
 
 SEED_ADDRESSES: Final = 256
