@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 
-from covey_core.errors import StreamLost
+from covey_core.errors import CoveyError, StreamLost
 from covey_core.host import Host, Stream
 from covey_core.peers import PeerId
 from covey_core.wire.framing import encode_frame
@@ -44,13 +44,19 @@ class ChatServer:
 
     async def _take_packets(self, stream: Stream) -> None:
         send, receive = trio.open_memory_channel[Packet](limits.UNACKED_PACKETS_MAX)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._answer, stream, receive)
-            async with send:
-                while (payload := await stream.read_frame(limit=limits.CHAT_FRAME_BYTES)) is not None:
-                    frame = decode_chat_frame(payload)
-                    if isinstance(frame, Packet):
-                        await send.send(frame)
+        problem: CoveyError | None = None
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._answer, stream, receive)
+                async with send:
+                    while (payload := await stream.read_frame(limit=limits.CHAT_FRAME_BYTES)) is not None:
+                        frame = decode_chat_frame(payload)
+                        if isinstance(frame, Packet):
+                            await send.send(frame)
+        except* CoveyError as group:
+            problem = first_of(group)
+        if problem is not None:
+            raise problem
         await stream.close()
 
     async def _answer(self, stream: Stream, packets: trio.MemoryReceiveChannel[Packet]) -> None:
@@ -111,3 +117,9 @@ class ChatStream:
     async def reset(self) -> None:
         """Give the stream up."""
         await self._stream.reset()
+
+
+def first_of(group: BaseExceptionGroup[CoveyError]) -> CoveyError:
+    """Return one error of a group: a stream ends for the first reason, the others follow from it."""
+    error = group.exceptions[0]
+    return first_of(error) if isinstance(error, BaseExceptionGroup) else error

@@ -57,7 +57,7 @@ class RelayClient:
 
     def __init__(self, host: Host, relays: tuple[RelayEntry, ...], on_change: Callable[[], None]) -> None:
         self._host = host
-        self.on_change = on_change
+        self._on_change = on_change
         self.relays = {relay.peer: relay for relay in map(_relay, relays)}
         self._wanted = min(limits.RESERVATIONS_WANTED, len(self.relays))
         host.handle(STOP_PROTOCOL, self._serve_stop)
@@ -181,7 +181,7 @@ class RelayClient:
         for relay in self.relays.values():
             relay.changed.set()
             relay.changed = trio.Event()
-        self.on_change()
+        self._on_change()
 
 
 def _relay(entry: RelayEntry) -> Relay:

@@ -16,6 +16,7 @@ from covey_node.protocol.contents import ContactAccept, ContactRefuse, ContactRe
 from covey_node.protocol.invite import Invite, token_hash
 from covey_node.protocol.status import ContactState, Status
 from covey_node.service import views
+from covey_node.service.applying import safe_alias
 from covey_node.service.composing import (
     own_addrs,
     own_name,
@@ -195,7 +196,9 @@ class Acquaintance:
             row
             or ContactRow(
                 account_key=found.account_key,
-                alias=_checked(alias) if alias else contacts.free_alias(tx, found.name or found.account_key.hex()[:8]),
+                alias=_checked(alias)
+                if alias
+                else contacts.free_alias(tx, safe_alias(found.name) or found.account_key.hex()[:8]),
                 state=ContactState.REQUESTING,
                 created_at=now,
             ),

@@ -68,12 +68,17 @@ def admit(tx: Tx, own: Own, account_key: bytes, contact: ContactRow | None, cont
         tx,
         ContactRow(
             account_key=account_key,
-            alias=contacts.free_alias(tx, body.name or account_key.hex()[:8]),
+            alias=contacts.free_alias(tx, safe_alias(body.name) or account_key.hex()[:8]),
             state=ContactState.INCOMING,
             created_at=own.now(),
             profile_name=body.name,
         ),
     )
+
+
+def safe_alias(name: str) -> str:
+    """Return a name that somebody gave himself as it may stand in commands and paths here."""
+    return "".join(char for char in name if char.isprintable() and char != "/").strip()
 
 
 def apply(tx: Tx, effects: Effects, own: Own, contact: ContactRow, content: Content, *, path: str) -> Outcome:

@@ -127,6 +127,9 @@ class Conversation:
                 for at in range(0, len(ids), limits.RECEIPT_IDS_MAX):
                     receipt = Receipt(ReceiptKind.READ, tuple(ids[at : at + limits.RECEIPT_IDS_MAX]))
                     send_notice_content(tx, effects, self._own, row, receipt)
+            for message in read:
+                if message.expires_at is not None:
+                    effects.message(message.id)  # its time has begun
             if read:
                 effects.contact(row.id)
             return len(ids)

@@ -19,8 +19,9 @@ from covey_node.service.port import EventView
 class Events:
     """The node's event stream."""
 
-    def __init__(self) -> None:
-        self._number = 0
+    def __init__(self, *, first: int = 0) -> None:
+        """Number events from `first` + 1; a time in milliseconds keeps the numbers of several runs apart."""
+        self._number = first
         self._kept: deque[EventView] = deque(maxlen=limits.EVENTS_KEPT)
         self._watchers: set[trio.MemorySendChannel[EventView]] = set()
 

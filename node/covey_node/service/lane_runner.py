@@ -18,7 +18,7 @@ from covey_core.errors import CoveyError, ProtocolViolation, StreamLost, Unreach
 from covey_core.host import Host
 from covey_core.peers import PeerId, peer_id_of
 from covey_node import limits
-from covey_node.net.chat import ChatStream
+from covey_node.net.chat import ChatStream, first_of
 from covey_node.protocol.frames import Ack, Outcome, Packet
 from covey_node.protocol.lane import Lane, Open, Phase, Send, Settled, Wait
 from covey_node.service.effects import Effects
@@ -158,7 +158,7 @@ class LaneRunner:
                 await self._write(stream)
                 nursery.cancel_scope.cancel()
         except* CoveyError as group:
-            await self._failed(_first_words(group))
+            await self._failed(_words(first_of(group)))
         if self._lane.phase is Phase.OPEN:
             self._lane.idle_closed()
 
@@ -270,9 +270,5 @@ def _restarted(old: Lane) -> Lane:
     return lane
 
 
-def _first_words(group: BaseExceptionGroup[CoveyError]) -> str:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            return _first_words(error)
-        return "the other side broke the protocol" if isinstance(error, ProtocolViolation) else str(error)
-    return "the stream was lost"
+def _words(error: CoveyError) -> str:
+    return "the other side broke the protocol" if isinstance(error, ProtocolViolation) else str(error)

@@ -6,13 +6,12 @@ Owns: the look-up by alias, account key or an unambiguous beginning of it. Funct
 from __future__ import annotations
 
 from covey_node.service.port import NotFound, Refused
-from covey_node.store import contacts, messages
+from covey_node.store import contacts, lanes
 from covey_node.store.contacts import ContactRow
 from covey_node.store.messages import MessageRow
 from covey_node.store.tx import Tx
 
 _PREFIX_DIGITS = 8
-_MESSAGE_HEX = 32
 
 
 def find_contact(tx: Tx, name: str) -> ContactRow:
@@ -31,18 +30,13 @@ def find_contact(tx: Tx, name: str) -> ContactRow:
 
 
 def find_message(tx: Tx, name: str) -> MessageRow:
-    """Return the message of that id (32 hex characters)."""
-    try:
-        message_id = bytes.fromhex(name)
-    except ValueError:
-        message_id = b""
-    if len(name) != _MESSAGE_HEX or not message_id:
-        raise NotFound(
-            f"{name!r} is no message id: it has {_MESSAGE_HEX} hexadecimal characters (see `history --json`)"
-        )
-    rows = messages.with_id(tx, message_id)
+    """Return the message of that id, or of an unambiguous beginning of it (8 or more hexadecimal characters)."""
+    digits = name.lower()
+    if len(digits) < _PREFIX_DIGITS or any(digit not in "0123456789abcdef" for digit in digits):
+        raise NotFound(f"{name!r} is no message id: give 8 or more of its hexadecimal characters (see `covey history`)")
+    rows = lanes.messages_named(tx, digits)
     if not rows:
         raise NotFound(f"there is no message {name}")
     if len(rows) > 1:
-        raise Refused(f"{name} is the id of {len(rows)} messages")
+        raise Refused(f"{name} fits several messages: give more characters of the id")
     return rows[0]

@@ -6,12 +6,15 @@ Never touches: dialling, lanes.
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from covey_core.host import Connected, Host
 from covey_core.peers import PeerId, public_key_of
 from covey_node.net.dialer import Dialer
 from covey_node.service.effects import Effects
 from covey_node.service.ledger import Ledger
 from covey_node.service.own import Own
+from covey_node.service.port import PeerPathView
 from covey_node.store import contacts, devices
 from covey_node.store.tx import Tx
 
@@ -41,8 +44,9 @@ class Presence:
                     self._since.pop(event.peer, None)
                 alias = await self._note(event.peer, seen=isinstance(event, Connected))
                 if alias is not None:
-                    kind, _ = self._dialer.path(event.peer)
-                    self._ledger.events.publish("path", {"alias": alias, "path": kind.value})
+                    path, address = self._dialer.path(event.peer)
+                    view = PeerPathView(alias=alias, path=path, address=address, since=self.since(event.peer))
+                    self._ledger.events.publish("path", asdict(view))
 
     async def _note(self, peer: PeerId, *, seen: bool) -> str | None:
         """Write down that a contact's device was seen; return the contact's name, None for strangers and relays."""

@@ -116,6 +116,7 @@ class Records:
             holders = 0
         if holders:
             self.published = Published(self._own.now(), holders)
+            self._ledger.events.publish("node", {"record_holders": holders})
             log.info("node.record.published", holders=holders)
         return holders > 0
 

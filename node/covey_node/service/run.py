@@ -6,7 +6,8 @@ Owns: what is started in which order, and what runs beside what. Never touches: 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ import trio
 
 from covey_core.errors import CoveyError
 from covey_core.health import Health, State
-from covey_core.host import Host, HostConfig, open_host
+from covey_core.host import HostConfig, open_host
 from covey_core.lifecycle import Lifecycle, TaskStatus
 from covey_core.metrics import CoreMetrics
 from covey_core.network import Network
@@ -26,9 +27,8 @@ from covey_node.net.chat import ChatServer
 from covey_node.net.contact import BundleServer
 from covey_node.net.dialer import Dialer
 from covey_node.net.relays import RelayClient
-from covey_node.protocol.addresses import host_of
 from covey_node.protocol.frames import BundleOutcome, BundleReply, BundleRequest
-from covey_node.service.composing import note_own_addrs
+from covey_node.service.addressing import AddressBook
 from covey_node.service.delivery import Delivery
 from covey_node.service.effects import Effects
 from covey_node.service.events import Events
@@ -65,59 +65,67 @@ class NodeOptions:
 async def run_node(
     database: Database, options: NodeOptions, lifecycle: Lifecycle, health: Health, metrics: CoreMetrics
 ) -> None:
-    """Run until `lifecycle.stopping`; then close the API, the streams and the host, in this order."""
-    own = await database.read(load_own)
+    """Run with the local API until `lifecycle.stopping`; then close API, streams and host, in this order."""
+    async with open_node(database, options, state=lambda: health.state.value, metrics=metrics) as node:
+        api_down, api_closed = trio.Event(), trio.Event()
+        async with trio.open_nursery() as nursery:
+            address = await nursery.start(_serve_api, node, options, api_down, api_closed)
+            health.set_state(State.READY)
+            options.on_ready(address)
+            await lifecycle.stopping.wait()
+            health.set_state(State.DRAINING)
+            api_down.set()
+            with trio.move_on_after(limits.DRAIN_SECONDS):
+                await api_closed.wait()
+            nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def open_node(
+    database: Database,
+    options: NodeOptions,
+    *,
+    state: Callable[[], str] = lambda: State.READY.value,
+    metrics: CoreMetrics | None = None,
+    now: Callable[[], float] = time.time,
+) -> AsyncIterator[Node]:
+    """Run a node without the local API for the length of the block. `NoAccount` when the database is empty."""
+    own = await database.read(partial(load_own, now=now))
     if own is None:
         raise NoAccount(f"{options.home}: the database holds no account; start with an empty folder and `covey init`")
     config = HostConfig(own.identity, options.network, options.listen, options.announce)
-    ledger = Ledger(database, Events())
-    async with open_host(config, metrics=metrics) as host:
-        await _serve(ledger, own, host, options, lifecycle, health)
-
-
-async def _serve(
-    ledger: Ledger, own: Own, host: Host, options: NodeOptions, lifecycle: Lifecycle, health: Health
-) -> None:
-    addresses = trio.Event()
-    relays = RelayClient(host, options.network.relays, addresses.set)
-    dialer = Dialer(host, relays)
-    records = Records(ledger, own, options.network)
-    reach = ContactReach(ledger, own, host, dialer, records)
-    presence = Presence(ledger, own, host, dialer)
-    incoming = Incoming(ledger, own, lambda peer: dialer.path(peer)[0].value)
-    ChatServer(host, incoming.receive)
-    BundleServer(host, partial(_hand_out_bundle, ledger, own))
-    delivery = Delivery(ledger, own, host, reach)
-    node = Node(
-        Parts(
-            own=own,
-            ledger=ledger,
-            host=host,
-            relays=relays,
-            dialer=dialer,
-            reach=reach,
-            records=records,
-            presence=presence,
-            version=version(),
-            started_at=time.time(),
-            state=lambda: health.state.value,
-        )
-    )
-    await _note_addrs(ledger, host, relays)
-    async with trio.open_nursery() as nursery:
-        for task in (relays.run, records.run, presence.run, delivery.run):
+    ledger = Ledger(database, Events(first=int(now() * 1000)))
+    async with open_host(config, metrics=metrics) as host, trio.open_nursery() as nursery:
+        addresses = AddressBook(ledger, host)
+        relays = RelayClient(host, options.network.relays, addresses.changed)
+        addresses.relays = relays
+        dialer = Dialer(host, relays)
+        records = Records(ledger, own, options.network)
+        reach = ContactReach(ledger, own, host, dialer, records)
+        presence = Presence(ledger, own, host, dialer)
+        incoming = Incoming(ledger, own, lambda peer: dialer.path(peer)[0].value)
+        ChatServer(host, incoming.receive)
+        BundleServer(host, partial(_hand_out_bundle, ledger, own))
+        delivery = Delivery(ledger, own, host, reach)
+        await addresses.note()
+        for task in (addresses.run, relays.run, records.run, presence.run, delivery.run):
             nursery.start_soon(task)
-        nursery.start_soon(_keep_addrs, ledger, host, relays, addresses)
         nursery.start_soon(_tidy, ledger, own)
-        api_down, api_closed = trio.Event(), trio.Event()
-        address = await nursery.start(_serve_api, node, options, api_down, api_closed)
-        health.set_state(State.READY)
-        options.on_ready(address)
-        await lifecycle.stopping.wait()
-        health.set_state(State.DRAINING)
-        api_down.set()
-        with trio.move_on_after(limits.DRAIN_SECONDS):
-            await api_closed.wait()
+        yield Node(
+            Parts(
+                own=own,
+                ledger=ledger,
+                host=host,
+                relays=relays,
+                dialer=dialer,
+                reach=reach,
+                records=records,
+                presence=presence,
+                version=version(),
+                started_at=now(),
+                state=state,
+            )
+        )
         nursery.cancel_scope.cancel()
 
 
@@ -137,32 +145,6 @@ async def _serve_api(
         task_status=task_status,
     )
     closed.set()
-
-
-async def _note_addrs(ledger: Ledger, host: Host, relays: RelayClient) -> None:
-    """Write down where we are now; contacts learn it from the record, from invites and acceptances."""
-    scope = host.network.scope
-    direct = [addr for addr in host.addrs if (ip := host_of(addr)) is not None and scope.may_dial_nearby(ip)]
-    addrs = (*relays.circuit_addrs(), *direct)
-
-    def note(tx: Tx, effects: Effects) -> None:
-        effects.publish_record = note_own_addrs(tx, addrs)
-
-    await ledger.change(note)
-
-
-async def _keep_addrs(ledger: Ledger, host: Host, relays: RelayClient, changed: trio.Event) -> None:
-    while True:
-        with trio.move_on_after(limits.ADDRS_CHECK_SECONDS):
-            await changed.wait()
-        changed = _renewed(relays)
-        await _note_addrs(ledger, host, relays)
-
-
-def _renewed(relays: RelayClient) -> trio.Event:
-    event = trio.Event()
-    relays.on_change = event.set
-    return event
 
 
 async def _tidy(ledger: Ledger, own: Own) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from covey_node.limits import MESSAGE_ID_BYTES
 from covey_node.protocol.status import Status
 from covey_node.store import messages
 from covey_node.store.messages import MessageRow
@@ -139,3 +140,11 @@ def queued(tx: Tx, contact_id: int | None = None) -> int:
         "SELECT count(*) FROM messages WHERE contact_id = ? AND outgoing = 1 AND status IN ('queued', 'sent')",
         (contact_id,),
     )
+
+
+def messages_named(tx: Tx, digits: str) -> tuple[MessageRow, ...]:
+    """Return up to two messages whose id begins with these lower-case hexadecimal digits: two means ambiguous."""
+    low = bytes.fromhex(digits.ljust(2 * MESSAGE_ID_BYTES, "0")[: 2 * MESSAGE_ID_BYTES])
+    high = bytes.fromhex(digits.ljust(2 * MESSAGE_ID_BYTES, "f")[: 2 * MESSAGE_ID_BYTES])
+    rows = tx.all("SELECT id FROM messages WHERE message_id BETWEEN ? AND ? ORDER BY id LIMIT 2", (low, high))
+    return tuple(row for (row_id,) in rows if (row := messages.get(tx, row_id)) is not None)

@@ -1,0 +1,52 @@
+"""Where we are: our addresses, direct and through relays, written down whenever they change.
+
+Owns: the look at host and relays, and the word to the record that it is to be published anew.
+Never touches: who is told (records.py, invites, acceptances).
+"""
+
+from __future__ import annotations
+
+import trio
+
+from covey_core.host import Host
+from covey_node import limits
+from covey_node.net.relays import RelayClient
+from covey_node.protocol.addresses import host_of
+from covey_node.service.composing import note_own_addrs
+from covey_node.service.effects import Effects
+from covey_node.service.ledger import Ledger
+from covey_node.store.tx import Tx
+
+
+class AddressBook:
+    """Our own addresses. `relays` is set once the relay client exists."""
+
+    def __init__(self, ledger: Ledger, host: Host) -> None:
+        self._ledger = ledger
+        self._host = host
+        self._changed = trio.Event()
+        self.relays: RelayClient | None = None
+
+    def changed(self) -> None:
+        """A relay's slot came or went."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Write down changes until cancelled; without a word from anybody, look once a minute."""
+        while True:
+            with trio.move_on_after(limits.ADDRS_CHECK_SECONDS):
+                await self._changed.wait()
+            self._changed = trio.Event()
+            await self.note()
+
+    async def note(self) -> None:
+        """Write down where we are now."""
+        scope = self._host.network.scope
+        direct = [addr for addr in self._host.addrs if (ip := host_of(addr)) is not None and scope.may_dial_nearby(ip)]
+        relayed = () if self.relays is None else self.relays.circuit_addrs()
+        addrs = (*relayed, *direct)
+
+        def write(tx: Tx, effects: Effects) -> None:
+            effects.publish_record = note_own_addrs(tx, addrs)
+
+        await self._ledger.change(write)

@@ -1,0 +1,1 @@
+"""The node as a whole: real sockets, real databases, one process."""
