@@ -219,3 +219,38 @@ async def test_a_served_protocol_can_be_withdrawn(public: Network) -> None:
             bob.unhandle(ECHO)
             with pytest.raises(StreamLost):
                 await alice.open_stream(bob.peer_id, ECHO)
+
+
+async def test_a_cancelled_read_loses_nothing(public: Network) -> None:
+    async def slow(stream: Stream) -> None:
+        for part in (b"\x0a", b"hel", b"lo wo", b"rl"):
+            await stream.write(part)
+            await stream.read_some(1)
+        await stream.write(b"\x01!")
+
+    with trio.fail_after(20):
+        async with host_on(public) as bob, host_on(public) as alice:
+            bob.handle(ECHO, slow)
+            await alice.connect(bob.peer_id, bob.addrs)
+            stream = await alice.open_stream(bob.peer_id, ECHO)
+            frames: list[bytes | None] = []
+            while len(frames) < 2:
+                with trio.move_on_after(0.02):
+                    frames.append(await stream.read_frame(limit=100))
+                await stream.write(b"x")
+            assert frames == [b"hello worl", b"!"]
+
+
+async def test_many_frames_in_one_read_come_out_one_by_one(public: Network) -> None:
+    async def burst(stream: Stream) -> None:
+        await stream.write(b"".join(bytes([2]) + number.to_bytes(2) for number in range(5_000)))
+        await stream.close_write()
+
+    with trio.fail_after(20):
+        async with host_on(public) as bob, host_on(public) as alice:
+            bob.handle(ECHO, burst)
+            await alice.connect(bob.peer_id, bob.addrs)
+            stream = await alice.open_stream(bob.peer_id, ECHO)
+            for number in range(5_000):
+                assert await stream.read_frame(limit=2) == number.to_bytes(2)
+            assert await stream.read_frame(limit=2) is None

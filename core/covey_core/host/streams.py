@@ -4,12 +4,12 @@ Owns: reading, writing, frames, half-close, and the translation of every libp2p 
 Spec: docs/spec/host.md, docs/spec/framing.md. Never touches: negotiation, the connection table.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import trio
 from libp2p.exceptions import BaseLibp2pError
-from libp2p.network.stream.exceptions import StreamEOF
 from libp2p.network.stream.net_stream import NetStream
+from libp2p.stream_muxer.exceptions import MuxedStreamEOF
 
 from covey_core import limits as core_limits
 from covey_core.errors import FrameTooLarge, StreamLost
@@ -36,15 +36,18 @@ class Stream:
         self.relayed: Final = relayed
         self.protocol: Final = protocol
         self._net = net
+        self._muxed = net.muxed_stream  # libp2p's stream above it takes two locks more for every read and write
         self._buffer = b""
+        self._at = 0  # what lies before it has been handed out
         self._ended = False
         self._is_reset = False
         self.handed_over = False
 
     async def read_some(self, max_bytes: int = core_limits.FRAME_READ_BUFFER_BYTES) -> bytes:
         """Return 1 to `max_bytes` bytes, or b"" when the peer closed its side cleanly."""
-        if self._buffer:
-            data, self._buffer = self._buffer[:max_bytes], self._buffer[max_bytes:]
+        if self._at < len(self._buffer):
+            data = self._buffer[self._at : self._at + max_bytes]
+            self._at += len(data)
             return data
         return await self._receive(max_bytes)
 
@@ -53,7 +56,7 @@ class Stream:
         if self._is_reset:
             raise StreamLost("the stream was reset")
         try:
-            await self._net.write(data)
+            await self._muxed.write(data)
         except LOST as exc:
             raise StreamLost("the stream broke while writing") from exc
         except trio.Cancelled:
@@ -66,28 +69,21 @@ class Stream:
         Raises `FrameTooLarge` for an announced size over `limit` bytes, `ProtocolViolation` for a broken length,
         `StreamLost` when the stream ended inside a frame.
         """
-        while (header := uvarint.decode(self._buffer)) is None:
-            if not await self._fill():
-                if self._buffer:
+        while (header := uvarint.decode(self._buffer, self._at)) is None:
+            if not await self._fill(1):
+                if self._at < len(self._buffer):
                     raise StreamLost("the stream ended within a frame")
                 return None
         size, begin = header
         if size > limit:
             raise FrameTooLarge(size=size, limit=limit)
-        end = begin + size
-        if len(self._buffer) < end:
-            parts = [self._buffer]
-            missing = end - len(self._buffer)
-            while missing > 0:
-                more = await self._receive(core_limits.FRAME_READ_BUFFER_BYTES)
-                if not more:
-                    self._buffer = b"".join(parts)
-                    raise StreamLost("the stream ended within a frame")
-                parts.append(more)
-                missing -= len(more)
-            self._buffer = b"".join(parts)
-        payload, self._buffer = self._buffer[begin:end], self._buffer[end:]
-        return payload
+        head = begin - self._at
+        missing = begin + size - len(self._buffer)
+        if missing > 0 and not await self._fill(missing):
+            raise StreamLost("the stream ended within a frame")
+        begin = self._at + head
+        self._at = begin + size
+        return self._buffer[begin : self._at]
 
     async def write_frame(self, payload: bytes, *, limit: int) -> None:
         """Send one frame; `FrameTooLarge` (before anything is sent) when it has more than `limit` bytes."""
@@ -99,7 +95,7 @@ class Stream:
             raise StreamLost("the stream was reset")
         try:
             with trio.CancelScope(shield=True):
-                await self._net.close_write()
+                await self._muxed.close()  # Yamux closes the writing side
         except LOST as exc:
             raise StreamLost("the stream broke while closing") from exc
 
@@ -126,10 +122,19 @@ class Stream:
             except LOST:
                 scope.cancel()
 
-    async def _fill(self) -> bool:
-        more = await self._receive(core_limits.FRAME_READ_BUFFER_BYTES)
-        self._buffer += more
-        return bool(more)
+    async def _fill(self, missing: int) -> bool:
+        """Buffer at least `missing` bytes more; False when the stream ended before. What came is kept if cancelled."""
+        parts = [self._buffer[self._at :]]
+        try:
+            while missing > 0:
+                more = await self._receive(core_limits.FRAME_READ_BUFFER_BYTES)
+                if not more:
+                    return False
+                parts.append(more)
+                missing -= len(more)
+        finally:
+            self._buffer, self._at = b"".join(parts), 0
+        return True
 
     async def _receive(self, max_bytes: int) -> bytes:
         if self._is_reset:
@@ -137,18 +142,9 @@ class Stream:
         if self._ended:
             return b""
         try:
-            return await self._net.read(max_bytes)
-        except StreamEOF as exc:
-            if self._was_cut():
-                raise StreamLost("the connection or the stream was lost") from exc
+            return await self._muxed.read(max_bytes)
+        except MuxedStreamEOF:
             self._ended = True
             return b""
         except LOST as exc:
-            raise StreamLost("the stream broke while reading") from exc
-
-    def _was_cut(self) -> bool:
-        """Whether an "end of stream" is none: upstream reports the same for a reset and for a lost connection."""
-        muxed: Any = self._net.muxed_stream
-        if muxed.stream_id not in muxed.conn.streams:
-            muxed.conn.stream_events.pop(muxed.stream_id, None)  # upstream's reader leaves one behind
-        return bool(muxed.reset_received or muxed.conn.event_shutting_down.is_set())
+            raise StreamLost("the stream or its connection was lost") from exc

@@ -8,7 +8,7 @@ import struct
 from typing import Any, Final, SupportsIndex
 
 import trio
-from libp2p.stream_muxer.exceptions import MuxedStreamError
+from libp2p.stream_muxer.exceptions import MuxedStreamEOF, MuxedStreamError, MuxedStreamReset
 from libp2p.stream_muxer.yamux.yamux import (
     HEADER_SIZE,
     MAX_MESSAGE_SIZE,
@@ -82,6 +82,31 @@ class HardenedStream(YamuxStream):
     def _wake(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
+
+    async def read(self, n: int | None = -1) -> bytes:
+        """Return up to `n` bytes as soon as there are some; `MuxedStreamEOF` at the peer's end, or `MuxedStreamReset`.
+
+        Upstream reports a reset or a lost connection as an end to whoever is waiting, and takes two locks a read.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        conn = self.conn
+        while not self.reset_received and not conn.event_shutting_down.is_set():
+            buffer = conn.stream_buffers.get(self.stream_id)
+            if buffer:
+                size = len(buffer) if n is None or n < 0 else n
+                data = bytes(buffer[:size])
+                del buffer[:size]
+                if self._is_closed and not buffer:
+                    conn._finalize_stream_locked(self, fully_closed=True)  # noqa: SLF001 - no await between: no lock
+                await self._auto_tune_and_send_window_update(bytes_read=len(data))
+                return data
+            event = conn.stream_events.get(self.stream_id)
+            if self.recv_closed or event is None:
+                raise MuxedStreamEOF("the peer ended the stream")
+            await event.wait()
+            if self.stream_id in conn.stream_events:
+                conn.stream_events[self.stream_id] = trio.Event()
+        raise MuxedStreamReset("the stream was reset or its connection lost")
 
     async def write(self, data: bytes) -> None:
         """Send all of `data`, waiting as long as the peer's window is shut.
