@@ -69,8 +69,8 @@ RESERVATION_ADDRS = 8
 RESERVATION_ADDRS_BYTES = 2048
 """Their size together: half of the largest message."""
 
-READ_BYTES = 64 * 1024
-"""Most bytes taken from one side of a circuit before they are written to the other: all that a direction buffers."""
+READ_BYTES = 128 * 1024
+"""Most bytes taken from one side of a circuit before they are written to the other: two Yamux frames, in one turn."""
 
 SWEEP_SECONDS = 30.0
 """How often slots are compared with the connections that really stand, should an event have been lost."""

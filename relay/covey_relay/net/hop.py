@@ -225,7 +225,7 @@ class Hop:
 
     async def _refuse(self, stream: Stream, reason: CircuitRefusal) -> None:
         self._metrics.circuit_refused(reason)
-        _log.info("relay.circuit.refused", reason=reason.value)
+        _log.debug("relay.circuit.refused", reason=reason.value)
         await self._answer(stream, _CIRCUIT_STATUS[reason])
 
     def _ip_of(self, peer: PeerId) -> str | None:
