@@ -119,11 +119,9 @@ def load_settings(cls: type[_Settings]) -> _Settings:
 
 
 def _line(prefix: str, error: Mapping[str, Any]) -> str:
+    message = "must be set" if error["type"] == "missing" else str(error["msg"]).removeprefix("Value error, ")
     location = error["loc"]
-    name = prefix + str(location[0]).upper() if location else prefix
-    if error["type"] == "missing":
-        return f"{name}: must be set"
-    return f"{name}: {str(error['msg']).removeprefix('Value error, ')}"
+    return f"{prefix}{str(location[0]).upper()}: {message}" if location else message  # no location: of several settings
 
 
 def _unknown(cls: type[CoveySettings], prefix: str, environment: Mapping[str, str]) -> list[str]:

@@ -103,7 +103,13 @@ def test_a_file_that_others_may_read_is_refused_with_the_command_that_mends_it(t
         load_or_create_identity(path)
 
 
-def test_a_link_that_leads_nowhere_is_no_reason_to_make_a_new_identity(tmp_path):
+@pytest.mark.parametrize("links", [True, False])
+def test_a_link_that_leads_nowhere_is_no_reason_to_make_a_new_identity(tmp_path, monkeypatch, links):
+    def no_links(*_args):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
     path = tmp_path / "identity.json"
     path.symlink_to(tmp_path / "unmounted" / "identity.json")
     with pytest.raises(FileUnusable):

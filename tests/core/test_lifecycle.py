@@ -51,8 +51,12 @@ def test_a_signal_lets_the_component_finish_and_exit_with_0(number):
 def test_a_signal_before_the_component_runs_is_not_lost():
     process = start("""
         import os, signal
-        async def main(lifecycle):
+        run = trio.run
+        def run_late(*args, **more):
             os.kill(os.getpid(), signal.SIGTERM)
+            return run(*args, **more)
+        trio.run = run_late
+        async def main(lifecycle):
             await lifecycle.stopping.wait()
             say("stopped")
     """)
@@ -61,6 +65,7 @@ def test_a_signal_before_the_component_runs_is_not_lost():
 
 def test_a_second_signal_cancels_at_once():
     process = start("""
+        limits.SHUTDOWN_SECONDS = limits.SHUTDOWN_HARD_SECONDS = 1e6
         async def main(lifecycle):
             say("ready")
             await lifecycle.stopping.wait()

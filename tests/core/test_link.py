@@ -33,6 +33,14 @@ def test_every_single_wrong_missing_or_extra_character_is_noticed(payload, data)
             decode_link(damaged)
 
 
+def test_a_wrong_last_character_is_noticed_also_where_it_changes_no_byte():
+    link = encode_link("net", 1, b"abc")  # 8 bytes, 11 characters: the last one has 2 unused bits
+    assert (len(link) - len("covey:net.")) % 4 == 3
+    alphabet = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
+    with pytest.raises(LinkInvalid, match="copy the whole link"):
+        decode_link(link[:-1] + alphabet[alphabet.index(link[-1]) + 1])
+
+
 @given(st.text(max_size=120) | st.text(max_size=60).map(lambda text: "covey:net." + text))
 def test_any_text_is_a_link_or_refused(text):
     try:

@@ -8,11 +8,10 @@ import pytest
 import trio
 from prometheus_client import CollectorRegistry
 
-from covey_core import limits
 from covey_core.errors import SettingsInvalid
 from covey_core.health import Health, State
 from covey_core.metrics import CoreMetrics
-from covey_core.ops import serve_ops
+from covey_core.ops import _OpsApp, serve_ops
 
 
 def ask(port, path, method="GET", host="127.0.0.1"):
@@ -119,12 +118,7 @@ async def test_the_port_is_closed_when_its_nursery_ends():
                 assert await idle.receive_some(10) == b""
 
 
-async def test_more_requests_than_slots_are_told_to_come_back(served, monkeypatch):
-    monkeypatch.setattr(limits, "OPS_CONNECTIONS", 0)
-    port, _ = served
-    assert (await asked(port, "/livez"))[0] == 200  # the running service keeps its own bound
-    from covey_core.ops import _OpsApp  # noqa: PLC0415
-
+async def test_more_requests_than_slots_are_told_to_come_back():
     app = _OpsApp(CollectorRegistry(), Health())
     app._slots = trio.CapacityLimiter(1)
     app._slots.acquire_on_behalf_of_nowait("somebody")
@@ -139,5 +133,6 @@ async def test_more_requests_than_slots_are_told_to_come_back(served, monkeypatc
     await app({"type": "http", "method": "GET", "path": "/livez"}, receive, send)
     assert sent[0]["status"] == 503
     app._slots.release_on_behalf_of("somebody")
-    await app({"type": "http", "method": "GET", "path": "/livez"}, receive, send)
-    assert sent[2]["status"] == 200
+    for begin in (2, 4):
+        await app({"type": "http", "method": "GET", "path": "/livez"}, receive, send)
+        assert sent[begin]["status"] == 200

@@ -63,6 +63,12 @@ def test_a_foreign_rsa_peer_id_is_carried_but_holds_no_key():
         public_key_of(peer)
 
 
+def test_another_key_of_32_bytes_is_no_ed25519_key():
+    peer = PeerId(base58.b58encode(bytes.fromhex("002408021220") + bytes(32)).decode())
+    with pytest.raises(ProtocolViolation):
+        public_key_of(peer)
+
+
 def test_white_space_around_a_peer_id_is_no_peer_id():
     with pytest.raises(ProtocolViolation):
         peer_id_bytes(PeerId(peer_id_of(bytes(32)) + " "))

@@ -167,6 +167,8 @@ def test_the_largest_record_is_taken():
 def test_trailing_missing_and_foreign_bytes_are_violations(change):
     with pytest.raises(ProtocolViolation):
         verify_record(record_key(DAY_KEY), change(value()), NOW)
+    with pytest.raises(ProtocolViolation):
+        decode_record(change(value()))
 
 
 def test_fields_of_a_wrong_size_are_not_encoded():

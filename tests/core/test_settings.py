@@ -1,7 +1,7 @@
 import os
 
 import pytest
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from covey_core.errors import SettingsInvalid
@@ -120,6 +120,15 @@ def test_a_value_out_of_its_bounds_is_named_with_the_bound(monkeypatch):
 
 def test_a_missing_setting_is_named(monkeypatch):
     assert problems(monkeypatch, StrictSettings, COVEY_NODE_SLOTS="1") == ["  COVEY_NODE_HOME: must be set"]
+
+
+def test_settings_that_do_not_fit_together_are_said_without_a_name(monkeypatch):
+    class Pair(LampSettings):
+        @model_validator(mode="after")
+        def _fits(self):
+            raise ValueError("give a listen address for every slot")
+
+    assert problems(monkeypatch, Pair, COVEY_RELAY_SLOTS="2") == ["  give a listen address for every slot"]
 
 
 def test_a_secret_comes_from_a_file_and_does_not_show(monkeypatch, tmp_path):
