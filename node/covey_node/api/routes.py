@@ -97,20 +97,14 @@ def _contact_routes(router: APIRouter, port: NodePort) -> None:
         return Contacts(contacts=await port.contacts())
 
     @router.post("/contacts", tags=["contacts"], status_code=201, responses=_CHANGE)
-    async def add(body: AddContact, wait_seconds: WaitSeconds = 0) -> ContactView:
-        """Use somebody's link: ask them to become a contact; wait until they answered, if wanted."""
-        view = await port.add(body.link, alias=body.alias, intro=body.intro)
-        account = view.account
-
-        def answered(contact: ContactView) -> bool:
-            return contact.state not in {ContactState.REQUESTING, ContactState.REQUESTED}
-
-        return await wait_until(port, lambda: port.contact(account), answered, seconds=wait_seconds)
+    async def add(body: AddContact) -> ContactView:
+        """Use somebody's link: ask them to become a contact."""
+        return await port.add(body.link, alias=body.alias, intro=body.intro)
 
     @router.get("/contacts/{contact}", tags=["contacts"], responses=_LOOKUP)
-    async def contact(contact: Contact) -> ContactView:
-        """Return one contact."""
-        return await port.contact(contact)
+    async def contact(contact: Contact, wait_seconds: WaitSeconds = 0) -> ContactView:
+        """Return one contact; with `wait_seconds`, as soon as a request of ours is answered."""
+        return await wait_until(port, lambda: port.contact(contact), _is_answered, seconds=wait_seconds)
 
     @router.patch("/contacts/{contact}", tags=["contacts"], responses=_CHANGE)
     async def rename(contact: Contact, body: Rename) -> ContactView:
@@ -151,6 +145,10 @@ def _contact_routes(router: APIRouter, port: NodePort) -> None:
     async def refuse(contact: Contact) -> None:
         """Refuse an incoming request; the other side is told."""
         await port.refuse(contact)
+
+
+def _is_answered(contact: ContactView) -> bool:
+    return contact.state not in {ContactState.REQUESTING, ContactState.REQUESTED}
 
 
 def _invite_routes(router: APIRouter, port: NodePort) -> None:

@@ -10,7 +10,7 @@ node's exit for ever. We therefore run its `TCPServer`, one connection's worth o
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import trio
 from hypercorn.config import Config
@@ -19,6 +19,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState, Framework
 from hypercorn.utils import wrap_app
 
+from covey_core.lifecycle import TaskStatus
 from covey_core.logs import get_logger
 from covey_node.api.access import hold_lock, load_or_create_token, publish
 from covey_node.api.address import bind, parse_address, unbind
@@ -26,9 +27,6 @@ from covey_node.api.app import guarded, make_app
 from covey_node.api.limits import BODY_BYTES, CONNECTIONS_MAX, GRACE_SECONDS, KEEP_ALIVE_SECONDS, WRITE_SECONDS
 from covey_node.service.port import NodePort
 from covey_node.version import version
-
-if TYPE_CHECKING:
-    from trio_typing import TaskStatus  # libp2p brings trio-typing, whose stubs hide trio.TaskStatus from mypy
 
 log = get_logger("api")
 

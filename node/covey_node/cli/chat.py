@@ -6,8 +6,8 @@ Spec: docs/users.md. Never touches: HTTP itself.
 
 from __future__ import annotations
 
-import _thread
 import contextlib
+import signal
 import sys
 import threading
 import time
@@ -16,7 +16,7 @@ from typing import Any
 
 from covey_node.cli.client import Node, NodeGone, path_of
 from covey_node.cli.exits import CliError, ExitCode
-from covey_node.cli.messages import LOOK_SECONDS, lines_of, state_words
+from covey_node.cli.messages import LOOK_SECONDS, lines_of, reached, state_words
 from covey_node.cli.output import Run
 from covey_node.cli.text import groups, harmless
 
@@ -27,6 +27,7 @@ _HELP = (
     "//text         send a line that begins with a slash",
 )
 _TOLD = ("delivered", "read", "failed", "expired")
+WAKE_SECONDS = 0.5  # between two tries to wake the keyboard's thread when the node has gone
 _CLEAR = "\r\x1b[K"
 
 
@@ -47,10 +48,12 @@ class Conversation:
         self._alias = harmless(contact["alias"])
         self._interactive = sys.stdin.isatty() and sys.stdout.isatty() and not run.out.as_json
         self._screen = threading.Lock()
+        self._sending = threading.Lock()  # held until we know the id: its events may come before its answer
         self._typing = False
         self._shown: set[str] = set()
         self._ours: dict[str, str] = {}  # our messages of this conversation, and what was said about each
         self._gone: CliError | None = None
+        self._left = threading.Event()
 
     def run(self) -> int:
         """Show the tail, then read lines until the end of input."""
@@ -65,6 +68,7 @@ class Conversation:
                 self._say([self._run.out.style(f"{self._alias}, path {self._contact['path']}; /help helps", "dim")])
             self._read()
         except (KeyboardInterrupt, EOFError):
+            self._left.set()
             if self._interactive:
                 print()
         if self._gone is not None:
@@ -86,8 +90,10 @@ class Conversation:
             except CliError as exc:
                 self._complain(exc)
         if last is not None:  # input was piped in: stay until it is known how far the last line got
-            path = f"{path_of('messages', last)}?wait_for=delivered&wait_seconds={LOOK_SECONDS:g}"
-            self._tell_status(self._node.ask("GET", path, wait_seconds=LOOK_SECONDS))
+            path = path_of("messages", last)
+            self._tell_status(
+                self._node.wait(path, lambda view: reached(view["status"], "delivered"), seconds=LOOK_SECONDS)
+            )
 
     def _lines(self) -> Iterator[str]:
         if not self._interactive:
@@ -137,10 +143,10 @@ class Conversation:
 
     def _send(self, text: str, *, reply_to: str | None = None) -> str:
         path = path_of("contacts", self._contact["account"], "messages")
-        view = self._node.ask("POST", path, {"text": text, "reply_to": reply_to})
-        with self._screen:
+        with self._sending:
+            view = self._node.ask("POST", path, {"text": text, "reply_to": reply_to})
             self._shown.add(view["id"])
-            self._ours.setdefault(view["id"], "")
+            self._ours[view["id"]] = ""
         return str(view["id"])
 
     # --- the node
@@ -160,19 +166,25 @@ class Conversation:
         except CliError as exc:
             self._gone = exc
             following.set()
-            if self._typing:
-                _thread.interrupt_main()
+            # A real signal wakes the main thread out of input(); again, because one just before its select() is lost.
+            while self._typing and not self._left.is_set():
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                self._left.wait(WAKE_SECONDS)
 
     def _is_ours(self, data: dict[str, Any]) -> bool:
         return self._contact["alias"] in (data.get("contact"), data.get("alias"))
 
     def _take(self, view: dict[str, Any]) -> None:
-        if view["outgoing"]:
-            self._tell_status(view)
-        elif view["id"] not in self._shown:
+        with self._sending:
+            ours = view["id"] in self._ours
+            new = not ours and view["id"] not in self._shown
             self._shown.add(view["id"])
+        if ours:
+            self._tell_status(view)
+        elif new:  # theirs, or ours from another window
             self._say(lines_of([view], self._now()))
-            self._mark_read()
+            if not view["outgoing"]:
+                self._mark_read()
 
     def _tell_status(self, view: dict[str, Any]) -> None:
         if self._run.out.as_json:
@@ -201,7 +213,7 @@ class Conversation:
     def _show_tail(self, limit: int) -> None:
         path = f"{path_of('contacts', self._contact['account'], 'messages')}?limit={limit}"
         messages = self._node.ask("GET", path)["messages"]
-        with self._screen:
+        with self._sending:
             self._shown.update(view["id"] for view in messages)
         if self._run.out.as_json:
             self._run.out.show({"messages": messages}, ())

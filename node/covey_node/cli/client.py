@@ -11,7 +11,8 @@ import http.client
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -20,6 +21,7 @@ from covey_node.cli.exits import CliError, ExitCode
 from covey_node.home import API_FILE, API_LOCK_FILE, NETWORK_FILE
 
 ANSWER_SECONDS = 30  # beyond what the request itself waits for
+WAIT_SECONDS = 240  # one request waits for so long at most; the API allows 300
 HEARTBEAT_SECONDS = 45  # three of the stream's heartbeats
 
 _EXITS = {
@@ -84,6 +86,22 @@ class Node:
         if answer.status >= http.client.BAD_REQUEST:
             raise _error(content, answer.status)
         return json.loads(content) if content else None
+
+    def wait(self, path: str, good: Callable[[Any], bool], *, seconds: float) -> Any:
+        """Ask for `path` until the answer is `good` or `seconds` are over; the node tells as soon as it is.
+
+        Ctrl-C ends the waiting, not the command: what is waited for goes on without us.
+        """
+        deadline = time.monotonic() + seconds
+        link = "&" if "?" in path else "?"
+        view = None
+        try:
+            while view is None or (not good(view) and time.monotonic() < deadline):
+                part = min(max(deadline - time.monotonic(), 0), WAIT_SECONDS)
+                view = self.ask("GET", f"{path}{link}wait_seconds={part:.3f}", wait_seconds=part)
+        except KeyboardInterrupt:
+            view = self.ask("GET", path)
+        return view
 
     def follow(self, *, after: int | None = None, kinds: str = "") -> Iterator[tuple[int | None, str, Any]]:
         """Yield `(id, kind, data)` of what happens, first of all `(None, "open", None)` once nothing is missed.

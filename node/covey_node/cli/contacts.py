@@ -49,13 +49,14 @@ def add(run: Run) -> int:
     """`covey add LINK`."""
     options = run.options
     body = {"link": link_of(options.link), "alias": options.alias, "intro": options.intro}
-    wait = options.wait or 0
-    path = f"/v1/contacts?wait_seconds={wait:g}" if wait else "/v1/contacts"
-    view = Node.at(run.home).ask("POST", path, body, wait_seconds=wait)
+    node = Node.at(run.home)
+    view = node.ask("POST", "/v1/contacts", body)
+    if options.wait is not None:
+        view = node.wait(path_of("contacts", view["account"]), _is_answered, seconds=options.wait)
     run.out.show(view, [_standing(view)])
     if view["state"] in {"refused", "blocked"}:
         return ExitCode.REFUSED
-    return ExitCode.TIMEOUT if wait and view["state"] != "accepted" else ExitCode.OK
+    return ExitCode.TIMEOUT if options.wait is not None and not _is_answered(view) else ExitCode.OK
 
 
 def requests(run: Run) -> int:
@@ -120,6 +121,10 @@ def verify(run: Run) -> int:
         ]
     run.out.show(view, lines)
     return ExitCode.OK
+
+
+def _is_answered(view: dict[str, Any]) -> bool:
+    return view["state"] not in {"requesting", "requested"}
 
 
 def link_of(text: str) -> str:

@@ -34,15 +34,12 @@ def send(run: Run) -> int:
     wanted = options.wait or "delivered"
     if wanted != "none":
         seconds = options.timeout or (WAIT_SECONDS if options.wait else LOOK_SECONDS)
-        try:
-            path = f"{path_of('messages', view['id'])}?wait_for={wanted}&wait_seconds={seconds:g}"
-            view = node.ask("GET", path, wait_seconds=seconds)
-        except KeyboardInterrupt:
-            pass  # it is durable: say so, and leave
+        path = f"{path_of('messages', view['id'])}?wait_for={wanted}"
+        view = node.wait(path, lambda one: reached(one["status"], wanted), seconds=seconds)
     run.out.show(view, [f"{state_of(view, run)}  {view['id'][:8]}  to {harmless(view['contact'])}"])
     if view["status"] in {"failed", "expired"}:
         return ExitCode.REFUSED
-    if options.wait in {"sent", "delivered"} and _RANK[view["status"]] < _RANK[options.wait]:
+    if options.wait in {"sent", "delivered"} and not reached(view["status"], options.wait):
         return ExitCode.TIMEOUT
     return ExitCode.OK
 
@@ -105,14 +102,14 @@ def _lines(view: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]], colu
     who = _who(view)
     head = f"{clock(view['sent_at'], run.now)}  {view['id'][:8]}  {who}{' ' * (column - width(who))}  "
     margin = width(head)
-    lines = []
+    quote = ""
     if view["reply_to"]:
-        lines.append(" " * margin + run.out.style(_quote(known.get(view["reply_to"])), "dim"))
+        quote = run.out.style(_quote(known.get(view["reply_to"])), "dim") + "\n" + " " * margin
     text = run.out.style("(deleted)", "dim") if view["deleted"] else indented(view["text"] or "", margin)
     notes = ["edited"] if view["edited"] and not view["deleted"] else []
     notes += [state_of(view, run)] if view["outgoing"] else []
     notes += [f"disappears {ago(view['expires_at'], run.now)}"] if view["expires_at"] else []
-    lines.append(head + text + (f"  [{', '.join(notes)}]" if notes else ""))
+    lines = [head + quote + text + (f"  [{', '.join(notes)}]" if notes else "")]
     if view["reactions"]:
         marks = " ".join(f"{harmless(one['emoji'])} {harmless(one['author'])}" for one in view["reactions"])
         lines.append(" " * margin + marks)
@@ -130,6 +127,11 @@ def _quote(target: Mapping[str, Any] | None) -> str:
         return "> an earlier message"
     text = harmless(target["text"] or "(deleted)")
     return f"> {text[:_QUOTE]}" + ("..." if len(text) > _QUOTE else "")
+
+
+def reached(status: str, wanted: str) -> bool:
+    """Return whether a message is as far as `wanted`, or will never be."""
+    return status not in _RANK or _RANK[status] >= _RANK[wanted]
 
 
 def state_of(view: Mapping[str, Any], run: Run) -> str:
