@@ -52,15 +52,16 @@ class Admission:
         if connection.inbound is False or connection.admitted.is_set():
             raise ProtocolViolation("admission is asked for by the dialer, once")
         machine = Listener(self._network, me=self._me, peer=connection.peer)
-        with trio.fail_after(ADMISSION_DEADLINE_SECONDS):
-            await stream.write_frame(machine.challenge(await _frame(stream)), limit=FRAME_MAX_BYTES)
-            outcome = machine.decide(await _frame(stream))
-            if not isinstance(outcome, Admitted):
+        try:
+            with trio.fail_after(ADMISSION_DEADLINE_SECONDS):
+                await stream.write_frame(machine.challenge(await _frame(stream)), limit=FRAME_MAX_BYTES)
+                outcome = machine.decide(await _frame(stream))
+                if isinstance(outcome, Admitted) and outcome.frame is not None:
+                    await stream.write_frame(outcome.frame, limit=FRAME_MAX_BYTES)
+                    connection.admitted.set()
+        finally:
+            if not connection.admitted.is_set():
                 await connection.close()
-                return
-            if outcome.frame is not None:
-                await stream.write_frame(outcome.frame, limit=FRAME_MAX_BYTES)
-        connection.admitted.set()
 
 
 async def _frame(stream: Stream) -> bytes:
