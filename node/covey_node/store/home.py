@@ -33,6 +33,7 @@ __all__ = ["Passphrase", "SecretFile", "Unlock", "create_home", "exists", "open_
 DATABASE_FILE: Final = "covey.db"
 KEY_FILE: Final = "key.json"
 LOCK_FILE: Final = "lock"
+PAGE_BYTES: Final = 4096  # SQLCipher 4's page
 
 
 def exists(home: Path) -> bool:
@@ -84,7 +85,7 @@ async def open_home(home: Path, unlock: Unlock, *, on_commit: CommitHook | None 
 
 
 def _finish_creation(home: Path) -> None:
-    """Do the last rename that an interrupted `create_home` left, or say what is missing."""
+    """Do the last rename that an interrupted `create_home` left, or say what is missing or cut off."""
     database, new_database = home / DATABASE_FILE, home / f"{DATABASE_FILE}.new"
     if exists(home) and not database.exists() and new_database.exists():
         new_database.rename(database)
@@ -95,6 +96,8 @@ def _finish_creation(home: Path) -> None:
         raise FileDamaged(str(home / KEY_FILE), "the file is missing", "Put it back: nobody can open covey.db without.")
     if not exists(home):
         raise HomeMissing(f"no node was set up in {home} yet; do so with `covey init`")
+    if database.stat().st_size < PAGE_BYTES:  # SQLite would take what is left of it for a new, empty database
+        raise FileDamaged(str(database), "the file was cut off", "Restore a backup.")
 
 
 @contextmanager

@@ -18,10 +18,10 @@ from covey_node.store.tx import Tx
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """One packet as it goes out."""
+    """One packet as it goes out; None while its content waits for a session."""
 
     id: int
-    packet: bytes = field(repr=False)
+    packet: bytes | None = field(repr=False)
 
 
 def devices(tx: Tx) -> tuple[tuple[int, bytes], ...]:
@@ -73,13 +73,10 @@ def unseal_all(tx: Tx, contact_id: int, device_key: bytes) -> int:
 
 
 def packets(tx: Tx, row_ids: Sequence[int]) -> tuple[Sealed, ...]:
-    """Return the packets of these deliveries, in this order; those that are gone or not sealed are left out."""
+    """Return the packets of these deliveries, in this order; those that are done are left out."""
     marks = ", ".join("?" * len(row_ids))
-    rows = tx.all(
-        f"SELECT id, packet FROM deliveries WHERE id IN ({marks}) AND packet IS NOT NULL",  # noqa: S608 - only marks
-        row_ids,
-    )
-    found = {int(row[0]): bytes(row[1]) for row in rows}
+    rows = tx.all(f"SELECT id, packet FROM deliveries WHERE id IN ({marks})", row_ids)  # noqa: S608 - only marks
+    found = {int(row[0]): row[1] for row in rows}
     return tuple(Sealed(row_id, found[row_id]) for row_id in row_ids if row_id in found)
 
 

@@ -204,6 +204,20 @@ async def test_a_damaged_key_file_is_named_and_left_alone(place: Place, content:
     assert (place.home / "key.json").read_bytes() == content
 
 
+@pytest.mark.parametrize("kept", [0, 1, 100, 4095, 4096, 8192, 0.5])
+async def test_a_database_that_was_cut_off_is_damaged_and_never_begun_anew(place: Place, kept: float) -> None:
+    create_home(place.home, place.secret, fill=fill)
+    database = place.home / "covey.db"
+    whole = database.read_bytes()
+    cut = whole[: int(kept * len(whole)) if kept == 0.5 else int(kept)]
+    database.write_bytes(cut)
+    with pytest.raises(FileDamaged, match=r"covey\.db.*backup"):
+        await filled(place.home, place.secret)
+    assert database.read_bytes() == cut
+    database.write_bytes(whole)
+    assert await filled(place.home, place.secret) == b"yes"
+
+
 async def test_a_key_file_of_a_newer_version_is_refused(place: Place) -> None:
     create_home(place.home, place.secret, fill=fill)
     value = json.loads((place.home / "key.json").read_bytes())
