@@ -95,9 +95,13 @@ class LaneRunner:
         if not self._reload or len(self._lane) > limits.LANE_PAGE // 2:
             return
         self._reload = False
-        found = await self._ledger.read(
-            lambda tx: lanes.ids(tx, self._contact_id, self._device_key, after=self._loaded, limit=limits.LANE_PAGE)
-        )
+        try:
+            found = await self._ledger.read(
+                lambda tx: lanes.ids(tx, self._contact_id, self._device_key, after=self._loaded, limit=limits.LANE_PAGE)
+            )
+        except BaseException:
+            self._reload = True  # cancelled with the stream: nothing was taken over
+            raise
         for row_id in found:
             self._lane.queue(row_id)
         if found:
@@ -195,19 +199,31 @@ class LaneRunner:
                 return batch, None
 
     async def _send(self, stream: ChatStream, batch: Sequence[Send]) -> None:
-        rows = await self._ledger.read(lambda tx: lanes.packets(tx, [item.delivery for item in batch]))
-        found = {row.id: row.packet for row in rows}
+        found = await self._packets(batch)
         now = trio.current_time()
         packets = []
         for item in batch:
-            if item.delivery in found:
-                packets.append(Packet(item.number, found[item.delivery]))
+            packet = found.get(item.delivery)
+            if packet is not None:
+                packets.append(Packet(item.number, packet))
             else:  # expired or dropped meanwhile
                 self._lane.acked(item.number, Outcome.ACCEPTED, now=now, jitter=0.0)
         if packets:
             await stream.send(packets)
             self._written.extend((now, item.delivery) for item in batch)
             self._written_more.set()
+
+    async def _packets(self, batch: Sequence[Send]) -> dict[int, bytes | None]:
+        """Return what is to be written; a content without a session gets one first, over the connection that stands."""
+        ids = [item.delivery for item in batch]
+        rows = await self._ledger.read(lambda tx: lanes.packets(tx, ids))
+        if any(row.packet is None for row in rows):
+            with trio.move_on_after(limits.OPEN_CHAT_SECONDS) as scope:
+                await self._reach.prepare(self._contact_id, self._device_key)
+            if scope.cancelled_caught:
+                raise StreamLost("the other side did not answer the question for its keys")
+            rows = await self._ledger.read(lambda tx: lanes.packets(tx, ids))
+        return {row.id: row.packet for row in rows}
 
     async def _read_acks(self, stream: ChatStream, acks: trio.MemorySendChannel[Ack]) -> None:
         while (ack := await stream.next_ack()) is not None:
