@@ -3,19 +3,19 @@
 Owns: signals, the bound on a shutdown, what becomes of errors. Never touches: what the component does.
 
 SIGTERM or SIGINT sets `Lifecycle.stopping`; a second signal, or 8 s, cancels; 9.5 s after the signal the process ends
-even when a thread or a shielded block is stuck. State is durable before it is acted on, so no end loses any.
+(exit code 1, with the stacks of all threads) even when a thread or a shielded block is stuck. State is durable before
+it is acted on, so no end loses any.
 """
 
 import contextlib
-import os
+import faulthandler
 import signal
 import sys
-import threading
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from types import FrameType
-from typing import Final, NoReturn, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import trio
 
@@ -23,6 +23,8 @@ from covey_core import limits
 from covey_core.errors import CoveyError
 
 _Value_contra = TypeVar("_Value_contra", contravariant=True)
+
+_STDERR: Final = 2
 
 EXIT_OK: Final = 0
 EXIT_ERROR: Final = 1
@@ -132,15 +134,9 @@ async def _bound(lifecycle: Lifecycle, again: trio.Event, scope: trio.CancelScop
 
 
 def _end_for_sure() -> None:
-    timer = threading.Timer(limits.SHUTDOWN_HARD_SECONDS, _end_now)
-    timer.daemon = True
-    timer.start()
-
-
-def _end_now() -> NoReturn:
-    # Cancellation did not help: a thread or a shielded block is stuck. The container engine would kill us next.
-    os.write(2, b"error: the shutdown is stuck; ending without it\n")
-    os._exit(EXIT_INTERNAL)
+    # A thread of the interpreter's own C code: it needs no lock that the interrupted code may hold (threading.Timer
+    # does), ends the process also when Python code is stuck, and prints where each thread was.
+    faulthandler.dump_traceback_later(limits.SHUTDOWN_HARD_SECONDS, exit=True, file=_STDERR)
 
 
 def _report(error: BaseException) -> int:

@@ -27,9 +27,6 @@ CIRCUIT_ADDRESSES: Final = 16
 VOUCHER_MAX_BYTES: Final = 1_024
 """A sealed reservation voucher: envelope key 36 + type 2 + two PeerIds and a time + signature 64, and slack."""
 
-ENVELOPE_DOMAIN_MAX_BYTES: Final = 64
-"""The domain separation string of a signed envelope; ours have 17 bytes."""
-
 # --- network file and link -------------------------------------------------------------------------------------------
 NETWORK_NAME_CHARS: Final = 64
 """A network's name: fits one line of a terminal."""

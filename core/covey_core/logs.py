@@ -42,6 +42,7 @@ def setup_logging(*, level: str = "info", json: bool = True, stream: TextIO | No
     processors: list[Callable[[Any, str, _Event], Any]] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
+        without_bytes,
     ]
     if json:
         # No local variables: they hold keys and plaintext.
@@ -73,6 +74,14 @@ def setup_logging(*, level: str = "info", json: bool = True, stream: TextIO | No
 def get_logger(name: str) -> Any:
     """Return the logger of one part; `name` stands in each line as `part`."""
     return structlog.get_logger(part=name)
+
+
+def without_bytes(_logger: Any, _method: str, event: _Event) -> _Event:
+    """Replace bytes by their number, at every level: they are keys, plaintext or packets. A structlog processor."""
+    for key, value in event.items():
+        if isinstance(value, bytes | bytearray | memoryview):
+            event[key] = f"<{len(value)} bytes>"
+    return event
 
 
 def without_identities(_logger: Any, _method: str, event: _Event) -> _Event:

@@ -5,7 +5,6 @@ from peers, addresses or error texts. Never touches: the global prometheus regis
 """
 
 from enum import StrEnum
-from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.process_collector import ProcessCollector
@@ -61,10 +60,6 @@ class DialError(StrEnum):
     NEGOTIATION = "negotiation"
     ADMISSION = "admission"
     OTHER = "other"
-
-
-PROCESS_METRICS: Final = "process_"
-"""Prefix of the metrics about memory, CPU time and file descriptors of this process (Linux)."""
 
 
 class CoreMetrics:

@@ -80,6 +80,15 @@ def test_no_peer_and_no_address_is_in_a_log(text):
     assert "in vain" in stream.getvalue()
 
 
+@pytest.mark.parametrize("level", ["debug", "info"])
+def test_bytes_are_never_written(level):
+    stream = io.StringIO()
+    setup_logging(level=level, stream=stream)
+    get_logger("x").info("x.y.done", key=b"secret", packet=bytearray(b"secret"))
+    assert "secret" not in stream.getvalue()
+    assert lines(stream)[0]["key"] == "<6 bytes>"
+
+
 def test_at_debug_addresses_are_shown():
     stream = io.StringIO()
     setup_logging(level="debug", stream=stream)
