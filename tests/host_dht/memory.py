@@ -67,6 +67,7 @@ class MemoryHost:
     handlers: dict[str, Callable[[MemoryStream], Awaitable[None]]] = field(default_factory=dict)
     relayed: bool = False
     dials: int = 0
+    opened: list[tuple[PeerId, str]] = field(default_factory=list)
 
     @property
     def peer_id(self) -> PeerId:
@@ -104,6 +105,7 @@ class MemoryHost:
 
     async def open_stream(self, peer: PeerId, protocol: str) -> MemoryStream:
         other = self.net.hosts[peer]
+        self.opened.append((peer, protocol))
         if peer not in self.connected:
             raise Unreachable("not connected")
         if other.dead:

@@ -85,6 +85,8 @@ async def test_servers_learn_of_each_other_and_clients_are_told_to_nobody(
         await settled()
         assert [d.routing_peers for _, d in servers] == [2, 2, 2]
         assert dht.routing_peers == 3
+        seed = servers[0][0]
+        assert (peer_number(10), PROTOCOL) not in seed.opened
 
 
 async def test_get_returns_the_distinct_values_of_all_holders_best_first(
@@ -231,6 +233,12 @@ async def test_find_node_for_a_servers_own_id_names_it_first(autojump_clock: Moc
         for host in (seed, relay):
             answer = await ask(net, 20, seed, KadMessage(Kind.FIND_NODE, peer_id_bytes(host.peer_id)))
             assert answer.closer[0] == kad_peer(host.number)
+
+
+async def test_who_asks_is_not_told_about_itself(autojump_clock: MockClock, net: MemoryNet) -> None:
+    async with dhts(net, 1, 2, 3) as servers:
+        answer = await ask(net, 2, servers[0][0], KadMessage(Kind.FIND_NODE, peer_id_bytes(peer_number(2))))
+        assert answer.closer == (kad_peer(3),)
 
 
 async def test_find_peer_returns_the_addresses_of_a_server(autojump_clock: MockClock, net: MemoryNet) -> None:

@@ -34,6 +34,15 @@ def test_the_same_value_again_stays_another_day(store: RecordStore) -> None:
     assert store.get(KEY, now=limits.RECORD_SECONDS + 1) is not None
 
 
+def test_a_refreshed_value_does_not_keep_older_ones(store: RecordStore) -> None:
+    store.put(KEY, b"1:a", source="s", now=0)
+    store.put(b"/c/other", b"1:a", source="s", now=1)
+    store.put(KEY, b"1:a", source="s", now=100)
+    store.expire(now=limits.RECORD_SECONDS + 2)
+    assert len(store) == 1
+    assert store.get(KEY, now=limits.RECORD_SECONDS + 2) is not None
+
+
 def test_a_value_is_gone_after_24_hours(store: RecordStore) -> None:
     store.put(KEY, b"1:a", source="s", now=0)
     assert store.get(KEY, now=limits.RECORD_SECONDS - 1) is not None

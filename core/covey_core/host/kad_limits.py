@@ -56,7 +56,7 @@ REFRESH_SECONDS: Final = 300.0
 UPKEEP_SECONDS: Final = 5.0
 """Between two looks at an empty table (join again) and at failed servers whose pause is over."""
 
-PUT_PATIENCE_SECONDS: Final = 3.0
+PUT_PATIENCE_SECONDS: Final = 2.0
 """How long a put that has a holder still waits for the others."""
 
 SEED_ADDRESSES: Final = 256
