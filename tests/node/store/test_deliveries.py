@@ -180,7 +180,9 @@ class Outbox(RuleBasedStateMachine):
             sealed = [row_id for row_id in waiting if self.model.packets[row_id].sealed]
             found = lanes.ids(tx, self.contact_id, device, after=0, limit=1000)
             assert list(found) == waiting
-            assert [packet.id for packet in lanes.packets(tx, found)] == sealed
+            packets = lanes.packets(tx, found)
+            assert [packet.id for packet in packets] == waiting
+            assert [packet.id for packet in packets if packet.packet is not None] == sealed
             assert lanes.has_unsealed(tx, self.contact_id, device) == (sealed != waiting)
         for message_row, status in self.model.statuses.items():
             row = messages.get(tx, message_row)
@@ -245,6 +247,7 @@ def test_contents_are_sealed_anew_when_a_session_was_lost(connection: Connection
     found = connection.read(lambda tx: lanes.packets(tx, [bare.id, 10**6, waiting.id]))
     assert [(each.id, each.packet) for each in found] == [(bare.id, b"p" * 4096), (waiting.id, b"sealed")]
     assert connection.run(lambda tx: lanes.unseal_all(tx, bob.id, DEVICES[0])) == 1
+    assert connection.read(lambda tx: [each.packet for each in lanes.packets(tx, [waiting.id])]) == [None]
     assert connection.read(lambda tx: lanes.unsealed(tx, bob.id, DEVICES[0], limit=9)) == ((waiting.id, b"content"),)
 
 
