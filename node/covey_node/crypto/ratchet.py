@@ -17,6 +17,7 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
+from covey_node.crypto.chains import OwnKeys, PeerKeys, ReceivingChain, SendingChain
 from covey_node.crypto.errors import MessageKeyGone, SkippedTooFar, Undecryptable
 from covey_node.crypto.limits import MAX_SKIP_MESSAGES
 from covey_node.crypto.pqxdh import Agreed
@@ -47,42 +48,6 @@ _RATCHET_PLAIN_BYTES: Final = KEY_BYTES + KEM_PUBLIC_BYTES + KEM_CIPHERTEXT_BYTE
 _RATCHET_END: Final = _HEADER_END + _RATCHET_PLAIN_BYTES + TAG_BYTES
 RATCHET_OVERHEAD_BYTES: Final = _RATCHET_END + TAG_BYTES
 MAX_CHAIN_MESSAGES: Final = 2**32 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class SendingChain:
-    """Our current chain; `announced` is what its packets' ratchet part says: X25519 key, KEM key, KEM ciphertext."""
-
-    chain_key: bytes = field(repr=False, compare=False)
-    count: int
-    header_keys: bytes = field(repr=False, compare=False)
-    announced: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class ReceivingChain:
-    """The peer's current chain; `count` is the number of the next packet."""
-
-    chain_key: bytes = field(repr=False, compare=False)
-    count: int
-    header_keys: bytes = field(repr=False, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class OwnKeys:
-    """Our ratchet keys while they wait for the peer's next step."""
-
-    x25519_secret: bytes = field(repr=False, compare=False)
-    x25519: bytes
-    kem: KemPair = field(repr=False, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class PeerKeys:
-    """The peer's ratchet keys while they wait for our next step."""
-
-    x25519: bytes
-    kem: KemPublic = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +90,11 @@ class Ratchet:
             next_receiving_headers=agreed.initiator_header_keys,
             skipped=SkippedKeys(),
         )
+
+    @property
+    def has_written(self) -> bool:
+        """Whether a packet was ever written."""
+        return self.sending is not None or self.previous_count > 0
 
     def encrypt(self, prefix: bytes, plaintext: bytes, associated_data: bytes, rng: Rng) -> tuple[Ratchet, bytes]:
         """Return the advanced ratchet and a packet `RATCHET_OVERHEAD_BYTES` longer than the plaintext."""
@@ -175,7 +145,7 @@ class Ratchet:
             keys=own,
             sending=SendingChain(chain_key, 0, self.next_sending_headers, announced),
             next_sending_headers=next_headers,
-            previous_count=self.sending.count if self.sending else 0,
+            previous_count=self.previous_count,
             receiving=self.receiving,
             next_receiving_headers=self.next_receiving_headers,
             skipped=self.skipped,
@@ -225,7 +195,7 @@ class Ratchet:
         self, packet: bytes, bound: bytes, header_key: bytes, number: int, now: float
     ) -> tuple[Ratchet, bytes]:
         entry = next((c.keys.get(number) for c in self.skipped.chains if c.header_key == header_key), None)
-        if entry is None:
+        if entry is None or entry[0] <= now:
             msg = f"message key {number} of its chain was used or is gone"
             raise MessageKeyGone(msg)
         plaintext = open_sealed(entry[1], packet[PREFIX_BYTES:_NONCE_END], packet[_RATCHET_END:], bound)
@@ -273,9 +243,9 @@ class Ratchet:
         return Ratchet(
             root_key=root_key,
             keys=peer,
-            sending=self.sending,
+            sending=None,  # its number of packets is all that is still needed of it
             next_sending_headers=self.next_sending_headers,
-            previous_count=self.previous_count,
+            previous_count=self.previous_count if self.sending is None else self.sending.count,
             receiving=ReceivingChain(chain_key, 0, headers),
             next_receiving_headers=next_headers,
             skipped=skipped.retiring(headers[:KEY_BYTES]),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from covey_node.crypto.chains import OwnKeys, PeerKeys, ReceivingChain, SendingChain
 from covey_node.crypto.errors import KeyRefused, StateDamaged
 from covey_node.crypto.primitives import (
     KEM_CIPHERTEXT_BYTES,
@@ -16,7 +17,7 @@ from covey_node.crypto.primitives import (
     KemPair,
     KemPublic,
 )
-from covey_node.crypto.ratchet import OwnKeys, PeerKeys, Ratchet, ReceivingChain, SendingChain
+from covey_node.crypto.ratchet import Ratchet
 from covey_node.crypto.reader import Reader
 from covey_node.crypto.skipped import SkippedKeys
 

@@ -49,6 +49,11 @@ def test_a_bundle_of_a_device_outside_its_list_is_refused() -> None:
     stolen = replace(eve.prekeys.bundle(eve.local, now=NOW), devices=BOB.local.devices)
     with pytest.raises(ProtocolViolation):
         crypto.Bundle.decode(stolen.encode())
+    unlisted = crypto.DeviceKeys.generate(eve.rng)
+    draft = replace(BUNDLE, ed25519=unlisted.ed25519, one_time=None)
+    signed = replace(draft, signature=unlisted.sign(SIGN_PREKEYS, draft.body()))
+    with pytest.raises(ProtocolViolation, match="not in its account's list"):
+        crypto.Bundle.decode(signed.encode())
 
 
 def test_a_bundle_signed_for_one_account_does_not_serve_another_that_lists_the_same_device() -> None:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from covey_node import crypto
+from covey_node.crypto.chains import PeerKeys
 from covey_node.crypto.limits import MAX_OLD_HEADER_KEYS, MAX_STORED_KEYS, SKIPPED_KEY_SECONDS
-from covey_node.crypto.ratchet import PeerKeys
 from tests.node.crypto.people import NOW, Person, begin, flipped
 
 DAY = 86_400

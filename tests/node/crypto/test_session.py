@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from covey_core.errors import ProtocolViolation
 from covey_node import crypto
 from covey_node.crypto import ratchet as ratchet_room
+from covey_node.crypto.chains import OwnKeys
 from covey_node.crypto.limits import (
     BUCKETS_BYTES,
     MAX_OLD_HEADER_KEYS,
@@ -24,7 +25,7 @@ from covey_node.crypto.limits import (
 )
 from covey_node.crypto.pqxdh import Agreed
 from covey_node.crypto.primitives import KemPair, seal
-from covey_node.crypto.ratchet import OwnKeys, Ratchet
+from covey_node.crypto.ratchet import Ratchet
 from covey_node.crypto.session import PACKET_OVERHEAD_BYTES
 from tests.node.crypto.people import NOW, Person, SeededRng, accept, begin, flipped, talk
 from tests.node.crypto.test_primitives import LOW_ORDER_X25519
@@ -127,6 +128,14 @@ def test_a_packet_of_another_size_suite_or_version_is_no_packet(packet: bytes) -
         crypto.packet_kind(packet)
 
 
+@pytest.mark.parametrize("prefix", [b"\x02\x01\x02", b"\x01\x02\x02", b"\x01\x01\x01", b"\x01\x01\x03"])
+def test_a_peers_packet_of_another_suite_version_or_kind_is_refused(prefix: bytes) -> None:
+    hers, his = talk(ALICE, BOB)
+    _, packet = hers.ratchet.encrypt(prefix, bytes(1_721), hers.associated_data, RNG)
+    with pytest.raises(crypto.Undecryptable, match="not a session's packet"):
+        his.decrypt(packet, now=NOW)
+
+
 def test_a_packet_opens_once() -> None:
     hers, his = talk(ALICE, BOB)
     _, (one, two) = send(hers, 2)
@@ -169,9 +178,12 @@ def test_ratchet_keys_are_replaced_with_every_change_of_direction() -> None:
     announced = set()
     for _ in range(3):
         hers, his = turn(hers, his)
+        hers, packet = hers.encrypt(b"again", RNG)
         for session in (hers, his):
             assert session.ratchet.sending is not None
             announced.add(session.ratchet.sending.announced)
+        his, _ = his.decrypt(packet, now=NOW)
+        assert his.ratchet.sending is None  # the step was read: nothing of the old chain is kept
     assert len(announced) == 6
     assert len({part[:32] for part in announced}) == len({part[32:1_216] for part in announced}) == 6
 
@@ -325,12 +337,23 @@ def test_old_header_keys_are_five_at_most_and_the_oldest_go() -> None:
     assert his.ratchet.skipped.chains == ()
 
 
+def test_several_gaps_in_one_chain_are_all_remembered() -> None:
+    hers, his = talk(ALICE, BOB)
+    _, packets = send(hers, 7)
+    for at in (2, 5, 6, 0, 3, 1, 4):
+        his, text = his.decrypt(packets[at], now=NOW)
+        assert text == b"x"
+    assert his.ratchet.skipped.chains == ()
+
+
 def test_skipped_keys_age_out() -> None:
     hers, his = talk(ALICE, BOB)
     hers, packets = send(hers, 4)
     his, _ = his.decrypt(packets[2], now=NOW)
     late = NOW + SKIPPED_KEY_SECONDS
     assert his.decrypt(packets[0], now=late - 1)[1] == b"x"
+    with pytest.raises(crypto.MessageKeyGone):
+        his.decrypt(packets[0], now=late)
     his, _ = his.decrypt(packets[3], now=late)
     assert len(his.ratchet.skipped) == 0
     with pytest.raises(crypto.MessageKeyGone):
