@@ -36,7 +36,6 @@ class ErrorCode(StrEnum):
     LINK_INVALID = "link_invalid"  # 422: a damaged or foreign covey: link
     INTERNAL = "internal"  # 500: our mistake or the machine's (a full disk, say)
     UNREACHABLE = "unreachable"  # 503: no path to the contact
-    NOT_READY = "not_ready"  # 503: starting or draining
 
 
 class ErrorDetail(BaseModel):
@@ -64,7 +63,6 @@ STATUS_OF = {
     ErrorCode.LINK_INVALID: 422,
     ErrorCode.INTERNAL: 500,
     ErrorCode.UNREACHABLE: 503,
-    ErrorCode.NOT_READY: 503,
 }
 
 

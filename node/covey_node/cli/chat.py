@@ -50,7 +50,7 @@ class Conversation:
         self._screen = threading.Lock()
         self._sending = threading.Lock()  # held until we know the id: its events may come before its answer
         self._typing = False
-        self._shown: set[str] = set()
+        self._shown: dict[str, tuple[object, ...]] = {}  # what was shown of each message last
         self._ours: dict[str, str] = {}  # our messages of this conversation, and what was said about each
         self._gone: CliError | None = None
         self._left = threading.Event()
@@ -145,7 +145,7 @@ class Conversation:
         path = path_of("contacts", self._contact["account"], "messages")
         with self._sending:
             view = self._node.ask("POST", path, {"text": text, "reply_to": reply_to})
-            self._shown.add(view["id"])
+            self._shown[view["id"]] = _looks(view)
             self._ours[view["id"]] = ""
         return str(view["id"])
 
@@ -176,15 +176,15 @@ class Conversation:
 
     def _take(self, view: dict[str, Any]) -> None:
         with self._sending:
-            ours = view["id"] in self._ours
-            new = not ours and view["id"] not in self._shown
-            self._shown.add(view["id"])
-        if ours:
-            self._tell_status(view)
-        elif new:  # theirs, or ours from another window
+            new = view["id"] not in self._shown
+            changed = self._shown.get(view["id"]) != _looks(view)
+            self._shown[view["id"]] = _looks(view)
+        if changed:  # theirs, ours from another window, an edit, a reaction
             self._say(lines_of([view], self._now()))
-            if not view["outgoing"]:
-                self._mark_read()
+        else:
+            self._tell_status(view)
+        if new and not view["outgoing"]:
+            self._mark_read()
 
     def _tell_status(self, view: dict[str, Any]) -> None:
         if self._run.out.as_json:
@@ -214,7 +214,7 @@ class Conversation:
         path = f"{path_of('contacts', self._contact['account'], 'messages')}?limit={limit}"
         messages = self._node.ask("GET", path)["messages"]
         with self._sending:
-            self._shown.update(view["id"] for view in messages)
+            self._shown.update((view["id"], _looks(view)) for view in messages)
         if self._run.out.as_json:
             self._run.out.show({"messages": messages}, ())
         elif messages:
@@ -239,6 +239,12 @@ class Conversation:
                 return
             sys.stdout.write(_CLEAR + "\n".join(lines) + "\n" + self._prompt + _typed())
             sys.stdout.flush()
+
+
+def _looks(view: dict[str, Any]) -> tuple[object, ...]:
+    """Return what of a message, beside its status, is worth showing again when it changes."""
+    reactions = tuple((one["author"], one["emoji"]) for one in view["reactions"])
+    return view["text"], view["deleted"], reactions
 
 
 def _typed() -> str:

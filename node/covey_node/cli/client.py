@@ -31,7 +31,6 @@ _EXITS = {
     "invalid": ExitCode.USAGE,
     "link_invalid": ExitCode.USAGE,
     "too_large": ExitCode.USAGE,
-    "not_ready": ExitCode.NOT_RUNNING,
 }
 
 

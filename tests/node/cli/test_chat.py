@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 
 import trio
 
-from covey_node.service.port import Status
+from covey_node.service.port import ReactionView, Status
 from tests.node.api.fake_port import a_message
 from tests.node.api.serving import DEADLINE_SECONDS, Served
 from tests.node.cli.conftest import Covey, environment
@@ -174,6 +174,25 @@ def test_the_statuses_of_what_was_sent_follow(served: Served) -> None:
         terminal.until("read")
         terminal.type("/quit\n")
         assert terminal.end() == 0
+
+
+def test_an_edit_and_a_reaction_are_shown_once_and_other_changes_are_not(served: Served) -> None:
+    view = served.within(lambda: served.port.receive("bob", "helo"))
+    with chatting(served) as terminal:
+        terminal.until("helo")
+        terminal.until("> ")
+
+        def change(**changes: object) -> None:
+            served.port.texts[view.id] = replace(served.port.texts[view.id], **changes)
+            served.port.emit("message", asdict(served.port.texts[view.id]))
+
+        served.within(lambda: change(text="hello", edited=True))
+        terminal.until("hello  [edited]")
+        served.within(lambda: change(attempts=1))
+        served.within(lambda: change(reactions=(ReactionView("bob", "+1"),)))
+        assert b"hello" in terminal.until("+1 bob")
+        served.within(lambda: change(text=None, deleted=True))
+        assert terminal.until("(deleted)").count(b"hello") == 0
 
 
 def test_messages_of_others_are_not_shown(served: Served) -> None:
