@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-TAG = "e2e"
+TAG = os.environ.get("COVEY_E2E_TAG", "e2e")
 
 
 def docker(*words: str, check: bool = True, timeout: float = 120) -> subprocess.CompletedProcess[str]:
@@ -63,14 +63,15 @@ def free_ports(count: int) -> list[int]:
 
 @dataclass
 class Project:
-    """A compose project; `name` begins with covey-e2e, so that CI finds what a killed run left behind."""
+    """A compose project; its name begins with covey-e2e, so that CI finds what a killed run left behind."""
 
-    name: str
+    part: str
     profile: str | None = None
     settings: dict[str, str] = field(default_factory=dict)
     file: str = "docker-compose.yml"
 
     def __post_init__(self) -> None:
+        self.name = f"covey-e2e-{os.getpid()}-{self.part}"  # two runs on one machine do not meet
         self.prefix = free_prefix()
         ports = free_ports(4)
         names = ("COVEY_BOOTSTRAP_PORT", "COVEY_BOOTSTRAP_WS_PORT", "COVEY_RELAY_PORT", "COVEY_RELAY_WS_PORT")

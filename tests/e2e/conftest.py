@@ -48,14 +48,13 @@ def _finish(project: Project, request: pytest.FixtureRequest) -> None:
 @pytest.fixture(scope="session")
 def images(engine: None) -> None:
     """Build all images with the tag of the tests."""
-    Project("covey-e2e-build", profile="demo").compose("build", timeout=1500)
+    Project("build", profile="demo").compose("build", timeout=1500)
 
 
 @pytest.fixture(scope="session")
 def demo(images: None, request: pytest.FixtureRequest) -> Iterator[Project]:
     """alice and bob behind a NAT router each, introduced to each other."""
-    project = Project("covey-e2e-demo", profile="demo")
-    project.down()
+    project = Project("demo", profile="demo")
     try:
         project.up()
         yield project
@@ -66,8 +65,7 @@ def demo(images: None, request: pytest.FixtureRequest) -> Iterator[Project]:
 @pytest.fixture
 def project(images: None, request: pytest.FixtureRequest) -> Iterator[Project]:
     """A project that the test starts itself."""
-    one = Project("covey-e2e-one")
-    one.down()
+    one = Project("one")
     try:
         yield one
     finally:

@@ -53,9 +53,8 @@ def test_a_second_start_keeps_identities_and_link(project: Project) -> None:
 @pytest.fixture
 def carol(images: None) -> Iterator[Project]:
     """Another machine: it shares nothing with the network's containers but the published ports."""
-    one = Project("covey-e2e-carol", file="tests/e2e/second-machine.yml")
+    one = Project("carol", file="tests/e2e/second-machine.yml")
     one.env["COVEY_E2E_PREFIX"] = one.prefix
-    one.down()
     try:
         one.compose("create")
         yield one
@@ -65,8 +64,7 @@ def carol(images: None) -> Iterator[Project]:
 
 def test_with_a_public_address_a_second_machine_joins(carol: Project, request: pytest.FixtureRequest) -> None:
     here = f"{carol.prefix}.9.1"  # this machine's address on carol's network
-    project = Project("covey-e2e-one", settings={"COVEY_PUBLIC_ADDR": here})
-    project.down()
+    project = Project("one", settings={"COVEY_PUBLIC_ADDR": here})
     try:
         project.up()
         link = link_of(project)
