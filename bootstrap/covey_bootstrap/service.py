@@ -6,6 +6,7 @@ Never touches: argument parsing, protocols.
 
 from __future__ import annotations
 
+import resource
 import sys
 import time
 from functools import partial
@@ -41,6 +42,7 @@ async def run_seed(settings: BootstrapSettings, lifecycle: Lifecycle) -> None:
     Raises a `CoveyError` that says what to mend when it cannot start.
     """
     _make_folder(settings)
+    _raise_descriptor_limit(settings.max_connections)
     identity = load_or_create_identity(settings.identity_path)
     network = update_network(
         settings.network_path,
@@ -119,6 +121,17 @@ def _remember(seed: Seed, peers: RememberedPeers) -> bool:
     now = time.time()
     changed = [peers.saw(entry.peer, entry.addrs, now=now) for entry in seed.servers()]
     return peers.forget_old(now=now) or any(changed)
+
+
+def _raise_descriptor_limit(connections: int) -> None:
+    """Take as many file descriptors as the connections need and the system allows; 1,024 is a common default."""
+    needed = connections + limits.SPARE_DESCRIPTORS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if wanted < needed:
+        _log.warning("bootstrap.descriptors.short", allowed=wanted, needed=needed)
 
 
 def _show_link(network: Network) -> None:
