@@ -1,4 +1,4 @@
-"""Hosts in memory: what the DHT needs of a host, without sockets, so that tests run on a MockClock.
+"""Hosts in memory: what the DHT needs of a host, without sockets, so that tests run on a MockClock."""
 
 from __future__ import annotations
 
