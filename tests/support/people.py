@@ -53,6 +53,7 @@ async def running_node(
     network: Network,
     *,
     listens: bool = True,
+    port: int = 0,
     on_commit: Callable[[object], None] | None = None,
     now: Callable[[], float] | None = None,
 ) -> AsyncIterator[Node]:
@@ -63,7 +64,7 @@ async def running_node(
     options = NodeOptions(
         home=home,
         network=network,
-        listen=("/ip4/127.0.0.1/tcp/0",) if listens else (),
+        listen=(f"/ip4/127.0.0.1/tcp/{port}",) if listens else (),
         announce=(),
         api_address="unix",
         token_file=home / "api.token",

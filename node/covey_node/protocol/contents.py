@@ -74,12 +74,15 @@ class Reachability:
 
 @dataclass(frozen=True, slots=True)
 class ContactRequest:
-    """The first content of a new acquaintance; `token` (16 bytes) comes from an invite, else it is empty."""
+    """The first content of a new acquaintance; `token` (16 bytes) comes from an invite, else it is empty.
+
+    `addrs` are for the answer; where the sender is later is told only after it was accepted.
+    """
 
     token: bytes = field(repr=False)
     name: str
     intro: str
-    reachability: Reachability | None = None
+    addrs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +132,9 @@ def encode_content(content: Content) -> bytes:
             kind = pb.Receipt.Kind.Name(body.kind.value)
             message.receipt.CopyFrom(pb.Receipt(kind=kind, message_ids=body.message_ids))
         case ContactRequest():
-            message.contact_request.CopyFrom(pb.ContactRequest(token=body.token, name=body.name, intro=body.intro))
-            if body.reachability:
-                message.contact_request.reachability.CopyFrom(_reachability_to_pb(body.reachability))
+            message.contact_request.CopyFrom(
+                pb.ContactRequest(token=body.token, name=body.name, intro=body.intro, addrs=body.addrs)
+            )
         case ContactAccept():
             message.contact_accept.CopyFrom(pb.ContactAccept(name=body.name))
             if body.reachability:
@@ -190,7 +193,7 @@ def _decode_body(message: pb.Content) -> Body:
                 token=_exactly(request.token, limits.INVITE_TOKEN_BYTES, "token") if request.token else b"",
                 name=_text(request.name, limits.NAME_BYTES, "name"),
                 intro=_text(request.intro, limits.INTRO_BYTES, "intro"),
-                reachability=_optional_reachability(request),
+                addrs=decode_addrs(request.addrs),
             )
         case "contact_accept":
             return ContactAccept(
@@ -215,7 +218,7 @@ def _decode_receipt(receipt: pb.Receipt) -> Receipt:
     return Receipt(kind, tuple(_target(item) for item in receipt.message_ids))
 
 
-def _optional_reachability(message: pb.ContactRequest | pb.ContactAccept) -> Reachability | None:
+def _optional_reachability(message: pb.ContactAccept) -> Reachability | None:
     return _reachability_from_pb(message.reachability) if message.HasField("reachability") else None
 
 

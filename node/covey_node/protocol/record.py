@@ -51,7 +51,7 @@ class InnerRecord:
         if len(message.bundle) > limits.BUNDLE_BYTES:
             raise ProtocolViolation(f"bundle of {len(message.bundle)} bytes is over {limits.BUNDLE_BYTES}")
         record = cls(message.account_key, message.sequence, decode_addrs(message.addrs), message.bundle)
-        verify(account_key, SIGN_CONTEXT, record._body(), message.signature)  # noqa: SLF001 - its own class
+        verify(account_key, SIGN_CONTEXT, record._body(), message.signature)
         return record
 
     def _message(self, signature: bytes) -> pb.ContactRecord:

@@ -218,7 +218,7 @@ class Acquaintance:
             fresh = contacts.get(tx, row.id) or fresh
             for message in deliveries.drop_of_contact(tx, fresh.id, now=now, reason="replaced by a new request"):
                 effects.message(message.id)
-        request = ContactRequest(found.token, own_name(tx), intro)
+        request = ContactRequest(found.token, own_name(tx), intro, own_addrs(tx))
         send_notice_content(tx, effects, self._own, fresh, request)
         effects.contact(fresh.id)
         return views.contact_view(tx, fresh)

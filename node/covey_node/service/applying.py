@@ -176,9 +176,7 @@ def _receipt(tx: Tx, effects: Effects, own: Own, contact: ContactRow, body: Rece
 
 def _request(tx: Tx, effects: Effects, own: Own, contact: ContactRow, body: ContactRequest) -> Outcome:
     now = own.now()
-    contact = replace(contact, profile_name=body.name or contact.profile_name)
-    if body.reachability is not None:
-        contact = _with_reachability(contact, body.reachability)
+    contact = replace(contact, profile_name=body.name or contact.profile_name, addrs=body.addrs or contact.addrs)
     if body.token and invites.use(tx, token_hash(body.token), contact_id=contact.id, now=now) is None:
         _become_contacts(tx, effects, own, contact)
         return Outcome.ACCEPTED

@@ -106,10 +106,12 @@ class Delivery:
 
     def _sweep_now(self, tx: Tx, effects: Effects) -> float | None:
         now = self._own.now()
-        for row in deliveries.expire(tx, now=now):
+        expired = deliveries.expire(tx, now=now)
+        for row in expired:
             effects.message(row.id)
-        for row in messages.disappear(tx, now=now):
+        gone = messages.disappear(tx, now=now)
+        for row in gone:
             for delivery in deliveries.of_message(tx, row.id):
                 deliveries.finish(tx, delivery.id, Status.EXPIRED, now=now, reason="it was to disappear by now")
             effects.message(row.id)
-        return messages.next_expiry(tx)
+        return now if expired or gone else messages.next_expiry(tx)  # each takes a page at a time: look again

@@ -29,6 +29,7 @@ from covey_node.net.dialer import Dialer
 from covey_node.net.relays import RelayClient
 from covey_node.protocol.frames import BundleOutcome, BundleReply, BundleRequest
 from covey_node.service.addressing import AddressBook
+from covey_node.service.calling import Calling
 from covey_node.service.delivery import Delivery
 from covey_node.service.effects import Effects
 from covey_node.service.events import Events
@@ -39,7 +40,7 @@ from covey_node.service.own import Own, load_own
 from covey_node.service.presence import Presence
 from covey_node.service.reach import ContactReach
 from covey_node.service.records import Records
-from covey_node.store import account, invites, received, replay
+from covey_node.store import account, housekeeping, invites, received, replay
 from covey_node.store.database import Database
 from covey_node.store.tx import Tx
 from covey_node.version import version
@@ -108,7 +109,7 @@ async def open_node(
         BundleServer(host, partial(_hand_out_bundle, ledger, own))
         delivery = Delivery(ledger, own, host, reach)
         await addresses.note()
-        for task in (addresses.run, relays.run, records.run, presence.run, delivery.run):
+        for task in (addresses.run, relays.run, records.run, presence.run, delivery.run, Calling(ledger, reach).run):
             nursery.start_soon(task)
         nursery.start_soon(_tidy, ledger, own)
         yield Node(
@@ -157,6 +158,7 @@ async def _tidy(ledger: Ledger, own: Own) -> None:
         received.prune(tx, now=now)
         replay.prune(tx, now=now)
         invites.prune(tx, before=now - limits.INVITE_SECONDS_MAX)
+        housekeeping.shrink(tx)
 
     while True:
         await ledger.change(tidy)

@@ -82,16 +82,16 @@ class Receipt(_message.Message):
     def __init__(self, kind: _Optional[_Union[Receipt.Kind, str]] = ..., message_ids: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class ContactRequest(_message.Message):
-    __slots__ = ("token", "name", "intro", "reachability")
+    __slots__ = ("token", "name", "intro", "addrs")
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     INTRO_FIELD_NUMBER: _ClassVar[int]
-    REACHABILITY_FIELD_NUMBER: _ClassVar[int]
+    ADDRS_FIELD_NUMBER: _ClassVar[int]
     token: bytes
     name: str
     intro: str
-    reachability: Reachability
-    def __init__(self, token: _Optional[bytes] = ..., name: _Optional[str] = ..., intro: _Optional[str] = ..., reachability: _Optional[_Union[Reachability, _Mapping[str, object]]] = ...) -> None: ...
+    addrs: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, token: _Optional[bytes] = ..., name: _Optional[str] = ..., intro: _Optional[str] = ..., addrs: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ContactAccept(_message.Message):
     __slots__ = ("name", "reachability")

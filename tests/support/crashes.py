@@ -1,0 +1,208 @@
+"""Kills a node at one commit point after the other and looks whether anything was lost or came twice.
+
+usage: python -m tests.support.crashes inviter|invitee DIRECTORY
+
+Two people meet and talk, each in a process of his own (forked, so that nothing is imported twice). In run n the first
+one dies by `os._exit` at his n-th commit point, before or after the COMMIT, is started again, and goes on where his
+files say that he was. Run n + 1 kills him one point later, until a run ends without a death. Prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import trio
+
+from covey_core.network import Network
+from covey_node.protocol.status import ContactState, Status
+from covey_node.service.node import Node
+from tests.support.people import empty_network, in_state, running_node, say, texts, until
+
+DIED = 9
+TEXTS = 2
+RUN_SECONDS = 40
+
+
+def main() -> None:
+    role, folder = sys.argv[1], Path(sys.argv[2])
+    failures: list[str] = []
+    point = 0
+    while True:
+        point += 1
+        home = folder / f"run{point}"
+        home.mkdir(parents=True)
+        died, problem = run_once(home, role, point)
+        if problem is not None:
+            failures.append(f"point {point}: {problem}")
+        else:
+            shutil.rmtree(home)
+        if not died or len(failures) > 2:
+            break
+    sys.stdout.write(json.dumps({"points": point - 1, "failures": failures}) + "\n")
+
+
+def run_once(home: Path, role: str, point: int) -> tuple[bool, str | None]:
+    """One run; whether the first person died in it, and what was wrong afterwards."""
+    network = empty_network()
+    ports = {"victim": free_port(), "other": free_port()}
+    inviter = "victim" if role == "inviter" else "other"
+    other = fork(lambda: trio.run(live, home, "other", inviter, network, ports, 0))
+    victim = fork(lambda: trio.run(live, home, "victim", inviter, network, ports, point))
+    died = wait(victim) == DIED
+    if died:
+        victim = fork(lambda: trio.run(live, home, "victim", inviter, network, ports, 0))
+        if (code := wait(victim)) != 0:
+            return died, f"the one who died did not finish when started again (exit {code})"
+    if (code := wait(other)) != 0:
+        return died, f"the other one did not finish (exit {code})"
+    return died, judge(home)
+
+
+async def live(home: Path, me: str, inviter: str, network: Network, ports: dict[str, int], deadly_point: int) -> None:
+    """One person's part: meet, say two things, read two things; every step may have been done in a life before."""
+    them = "other" if me == "victim" else "victim"
+    with trio.fail_after(RUN_SECONDS):
+        async with running_node(home / me, network, port=ports[me], on_commit=deadly(deadly_point)) as node:
+            await meet(node, home, me, them, invites=me == inviter)
+            said = Path(home / f"{me}.said")
+            for number in range(len(lines(said)), TEXTS):
+                attempt = f"{me} {number} {os.urandom(4).hex()}"
+                message = await say(node, them, attempt)
+                append(said, f"{message} {attempt}")
+            await until(node, lambda: all_arrived(node, them))
+            await node.mark_read(them)
+            await until(node, lambda: nothing_open(node, them))
+            (home / f"{me}.finished").touch()
+            await appears(home / f"{them}.finished")
+            (home / f"{me}.history").write_text(json.dumps(await history(node, them)))
+
+
+async def meet(node: Node, home: Path, me: str, them: str, *, invites: bool) -> None:
+    link = home / "link"
+    if invites and not await in_state(node, them, ContactState.ACCEPTED):
+        if not link.exists():
+            invite = await node.invite(label=them, valid_seconds=3600, one_use=True)
+            assert invite.link is not None
+            (home / "link.new").write_text(invite.link)
+            (home / "link.new").rename(link)
+    elif not invites and not any(view.alias == them for view in await node.contacts()):
+        await appears(link)
+        await node.add(link.read_text(), alias=them, intro=f"I am {me}")
+    await until(node, lambda: in_state(node, them, ContactState.ACCEPTED))
+
+
+async def appears(path: Path) -> None:
+    """Wait for a file of the other process."""
+    while not path.exists():  # noqa: ASYNC110 - another process cannot set an event here
+        await trio.sleep(0.02)
+
+
+async def all_arrived(node: Node, them: str) -> bool:
+    return len([text for text in await texts(node, them) if str(text).startswith(them)]) >= TEXTS
+
+
+async def nothing_open(node: Node, them: str) -> bool:
+    page = await node.history(them, limit=500, before=None)
+    return all(view.status not in {Status.QUEUED, Status.SENT} for view in page)
+
+
+async def history(node: Node, them: str) -> list[tuple[str, bool, str, str]]:
+    page = await node.history(them, limit=500, before=None)
+    return [(view.id, view.outgoing, str(view.text), view.status.value) for view in page if view.kind == "text"]
+
+
+def judge(home: Path) -> str | None:
+    """What is wrong between the two histories, None when nothing is."""
+    found = {me: json.loads((home / f"{me}.history").read_text()) for me in ("victim", "other")}
+    for me, them in (("victim", "other"), ("other", "victim")):
+        sent = {identity: (text, status) for identity, outgoing, text, status in found[me] if outgoing}
+        got = [(identity, text) for identity, outgoing, text, _ in found[them] if not outgoing]
+        if len(got) != len({identity for identity, _ in got}) or len(got) != len({text for _, text in got}):
+            return f"something of {me} was shown twice: {got}"
+        for line in lines(home / f"{me}.said"):
+            if line.split()[0] not in sent:
+                return f"{me} was told that {line} is queued, and it is gone"
+        for identity, (text, status) in sent.items():
+            if status not in {"delivered", "read"}:
+                return f"{text} of {me} ended as {status}"
+            if (identity, text) not in got:
+                return f"{text} of {me} is called {status} and is not there"
+        if len(got) != len(sent):
+            return f"{them} has {len(got)} of {me}'s {len(sent)} messages"
+    return None
+
+
+def deadly(point: int) -> Callable[[object], None] | None:
+    """A hook that ends the process at its `point`-th call; None for 0."""
+    if not point:
+        return None
+    count = 0
+
+    def hook(_: object) -> None:
+        nonlocal count
+        count += 1
+        if count == point:
+            os._exit(DIED)
+
+    return hook
+
+
+def fork(function: Callable[[], None]) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        function()
+        code = 0
+    except BaseException:  # noqa: BLE001 - the forked process reports and ends here
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def wait(pid: int) -> int:
+    end = time.monotonic() + RUN_SECONDS + 10
+    while time.monotonic() < end:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+    return -1
+
+
+def free_port() -> int:
+    """A port outside the range from which the kernel takes ports of outgoing connections."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def append(path: Path, line: str) -> None:
+    with path.open("a") as file:
+        file.write(line + "\n")
+
+
+if __name__ == "__main__":
+    main()
