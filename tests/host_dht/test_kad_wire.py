@@ -100,6 +100,8 @@ def test_circuit_addresses_and_addresses_of_others_are_none() -> None:
     assert text_addr(Multiaddr(f"/ip4/10.0.0.1/tcp/1/p2p/{two}").to_bytes(), one) is None
     circuit = Multiaddr(f"/ip4/10.0.0.1/tcp/1/p2p/{two}/p2p-circuit/p2p/{one}")
     assert text_addr(circuit.to_bytes(), one) is None
+    nameless = Multiaddr(f"/ip4/10.0.0.1/tcp/1/p2p-circuit/p2p/{one}")
+    assert text_addr(nameless.to_bytes(), one) is None
 
 
 def test_only_addresses_in_the_scope_are_dialable() -> None:
