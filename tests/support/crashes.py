@@ -102,7 +102,7 @@ async def meet(node: Node, home: Path, me: str, them: str, *, invites: bool) -> 
 
 async def appears(path: Path) -> None:
     """Wait for a file of the other process."""
-    while not path.exists():  # noqa: ASYNC110 - another process cannot set an event here
+    while not path.exists():  # noqa: ASYNC110, ASYNC240 - another process cannot set an event here
         await trio.sleep(0.02)
 
 
