@@ -35,10 +35,8 @@ def init(run: Run) -> int:
         run.home, name=name, network=network, passphrase=passphrase, secret_file=options.secret_file
     )
     lines = [f"Account {account[:8]} of {harmless(name)} made in {run.home}."]
-    if options.network is None:
-        lines.append("Next: covey join LINK, then covey run.")
-    else:
-        lines.append("Next: covey run.")
+    start = "covey run" if options.secret_file is None else f"covey run --secret-file {options.secret_file}"
+    lines.append(f"Next: {start}" if options.network is not None else f"Next: covey join LINK, then {start}")
     if passphrase is not None:
         lines.append("Keep the passphrase: without it nobody can open this account again.")
     run.out.show({"account": account, "name": name, "home": str(run.home)}, lines)

@@ -110,7 +110,9 @@ class Node:
         while True:
             connection = self._connect(HEARTBEAT_SECONDS)
             try:
-                query = urlencode({name: value for name, value in (("after", after), ("kinds", kinds)) if value})
+                query = urlencode(
+                    {name: value for name, value in (("after", after), ("kinds", kinds)) if value not in {None, ""}}
+                )
                 connection.request("GET", f"/v1/events?{query}", None, self._headers)
                 answer = connection.getresponse()
                 if answer.status != http.client.OK:

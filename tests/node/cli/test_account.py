@@ -54,7 +54,7 @@ def test_init_takes_the_network_at_once_and_makes_a_missing_secret_file(tmp_path
     home, secret = tmp_path / "home", tmp_path / "secret"
     ended = run_covey(home, "init", "--secret-file", str(secret), "--network", network.to_link())
     assert ended.returncode == 0
-    assert ended.stdout.splitlines()[-1] == "Next: covey run."
+    assert ended.stdout.splitlines()[-1] == f"Next: covey run --secret-file {secret}"
     assert stat.S_IMODE(secret.stat().st_mode) == 0o600
     assert load_network(home / "network.json").id == network.id
 

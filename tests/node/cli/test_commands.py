@@ -280,7 +280,7 @@ def test_watch_prints_events_from_where_it_was_told_and_ends_with_the_node(serve
     served.within(lambda: served.port.emit("node", {"n": 1}))
     served.within(lambda: served.port.receive("bob", "hi \x1b[2J"))
     process = subprocess.Popen(
-        [sys.executable, "-m", "covey_node.cli.main", "watch", "--after", "1"],
+        [sys.executable, "-m", "covey_node.cli.main", "watch", "--after", "0", "--kinds", "message"],
         env=environment(served.home),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
