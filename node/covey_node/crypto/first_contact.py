@@ -13,6 +13,7 @@ from covey_node.crypto.account import Device, same_key
 from covey_node.crypto.bundle import NO_ONE_TIME, Bundle
 from covey_node.crypto.devices import DeviceList, LocalDevice
 from covey_node.crypto.errors import KeyRefused, Undecryptable
+from covey_node.crypto.limits import RETENTION_SECONDS, ROTATION_SECONDS, SIGNED_AHEAD_SECONDS
 from covey_node.crypto.pqxdh import Offer, Party, Target, agree_as_initiator, agree_as_responder
 from covey_node.crypto.prekeys import Prekeys
 from covey_node.crypto.primitives import KEM_CIPHERTEXT_BYTES, KEY_BYTES, KemPublic, Rng, x25519_public
@@ -91,8 +92,8 @@ class Accepted:
     plaintext: bytes = field(repr=False)
     prekeys: Prekeys = field(repr=False)
     """Without the one-time pair that was used."""
-    generation: int
-    """Remember `session.id` with it for as long as `Prekeys.holds(generation)`."""
+    remember_until: int
+    """Until then (Unix seconds) `session.id` is to be remembered, also when the session is gone: replays (6.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,9 @@ class FirstContact:
         offer = self.offer
         generation = prekeys.generation(offer.generation)
         one_time = prekeys.one_time_pair(offer.one_time_id)
+        if now >= generation.deleted_at:
+            msg = f"prekey generation {generation.id} has had its time"
+            raise Undecryptable(msg)
         kem = generation.last_resort if one_time is None else one_time.kem
         try:
             agreed = agree_as_responder(
@@ -143,7 +147,8 @@ class FirstContact:
             setup=None,
         )
         session, plaintext = fresh.decrypt(self.packet, now=now)
-        return Accepted(session, plaintext, prekeys.without_one_time(offer.one_time_id), generation.id)
+        remember_until = generation.created_at + ROTATION_SECONDS + SIGNED_AHEAD_SECONDS + RETENTION_SECONDS
+        return Accepted(session, plaintext, prekeys.without_one_time(offer.one_time_id), remember_until)
 
 
 def unseal(local: LocalDevice, prekeys: Prekeys, envelope: bytes) -> FirstContact:

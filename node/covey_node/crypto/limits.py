@@ -35,6 +35,9 @@ ROTATION_SECONDS = 7 * DAY_SECONDS
 RETENTION_SECONDS = 45 * DAY_SECONDS
 """How long private prekeys outlive their last publication (DESIGN 4)."""
 
+SIGNED_AHEAD_SECONDS = 30 * DAY_SECONDS
+"""How long after its week a generation may still be published for a device that is offline (DESIGN 6)."""
+
 MAX_GENERATIONS = 64
 """Prekey generations that a store holds; weekly rotation and 45 days need 8, 30 days signed ahead 12."""
 

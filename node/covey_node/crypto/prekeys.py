@@ -7,7 +7,6 @@ Never touches: sessions, storage, the clock.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Final
 
 from covey_node.crypto.bundle import NO_ONE_TIME, Bundle, OneTimePrekey
 from covey_node.crypto.devices import LocalDevice
@@ -18,6 +17,7 @@ from covey_node.crypto.limits import (
     MAX_ONE_TIME_KEYS,
     RETENTION_SECONDS,
     ROTATION_SECONDS,
+    SIGNED_AHEAD_SECONDS,
 )
 from covey_node.crypto.primitives import (
     KEM_SEED_BYTES,
@@ -32,8 +32,6 @@ from covey_node.crypto.primitives import (
 from covey_node.crypto.reader import Reader
 from covey_node.crypto.seal import SEAL_SEED_BYTES, SealPair
 
-NEVER: Final = 0
-
 
 @dataclass(frozen=True, slots=True)
 class Generation:
@@ -41,17 +39,15 @@ class Generation:
 
     id: int
     created_at: int
-    retired_at: int  # NEVER while it is the current one
-    published_until: int  # the last time at which a bundle with it may be handed out
+    published_until: int  # the last time at which a bundle with it may be handed out: a week, or more if signed ahead
     signed_prekey: bytes = field(repr=False, compare=False)
     last_resort: KemPair = field(repr=False, compare=False)
     seal: SealPair = field(repr=False, compare=False)
 
-    def deleted_at(self) -> float:
-        """Return when the private halves go: 45 days after the last publication."""
-        if self.retired_at == NEVER:
-            return float("inf")
-        return max(self.retired_at, self.published_until) + RETENTION_SECONDS
+    @property
+    def deleted_at(self) -> int:
+        """When the private halves go: 45 days after the last publication, so 82 days after `created_at` at most."""
+        return self.published_until + RETENTION_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,27 +75,28 @@ class Prekeys:
     def rotate(self, rng: Rng, *, now: float) -> Prekeys:
         """Return what should be held now: a new generation when a week is over, without what has had its time.
 
-        Returns `self` when nothing is due. Whoever stores base key hashes forgets those of generations that are gone.
+        Returns `self` when nothing is due. To be called at start and daily.
         """
-        kept = tuple(each for each in self.generations if now < each.deleted_at())
+        anchored = tuple(_anchored(each, now) for each in self.generations)
+        kept = tuple(each for each in anchored if now < each.deleted_at)
         one_time = tuple(each for each in self.one_time if now < each.created_at + RETENTION_SECONDS + ROTATION_SECONDS)
-        current = kept[-1]
-        due = current.created_at + ROTATION_SECONDS
-        if now >= due or now < current.created_at - CLOCK_SKEW_SECONDS:
-            retired = replace(current, retired_at=int(now))
-            kept = (*kept[:-1], retired, _new_generation(rng, now, kept))[-MAX_GENERATIONS:]
+        if now >= anchored[-1].created_at + ROTATION_SECONDS:
+            kept = (*kept, _new_generation(rng, now, kept))[-MAX_GENERATIONS:]
         if len(one_time) == len(self.one_time) and kept == self.generations:
             return self
         return Prekeys(kept, one_time)
 
     def bundle(self, local: LocalDevice, *, now: float) -> Bundle:
-        """Return the current generation's public half, signed; usable by others for 45 days from `now`."""
+        """Return the current generation's public half, signed; usable by others for 45 days from `now`.
+
+        For less when `rotate` is overdue: a bundle never outlives its private half.
+        """
         current = self.generations[-1]
         draft = Bundle(
             devices=local.devices,
             ed25519=local.keys.ed25519,
             issued_at=int(now),
-            expires_at=int(now) + RETENTION_SECONDS,
+            expires_at=min(int(now) + RETENTION_SECONDS, current.deleted_at),
             generation=current.id,
             signed_prekey=x25519_public(current.signed_prekey),
             last_resort=current.last_resort.public,
@@ -109,9 +106,13 @@ class Prekeys:
         return replace(draft, signature=local.keys.sign(SIGN_PREKEYS, draft.body()))
 
     def signed_ahead(self, *, until: float) -> Prekeys:
-        """Return the prekeys with the current generation kept for bundles that others publish until then."""
+        """Return the prekeys with the current generation kept for bundles that others publish until then.
+
+        30 days after its week at most: what is signed for later still expires with the private half.
+        """
         current = self.generations[-1]
-        later = replace(current, published_until=max(current.published_until, int(until)))
+        latest = min(int(until), current.created_at + ROTATION_SECONDS + SIGNED_AHEAD_SECONDS)
+        later = replace(current, published_until=max(current.published_until, latest))
         return replace(self, generations=(*self.generations[:-1], later))
 
     def add_one_time(
@@ -145,10 +146,6 @@ class Prekeys:
         msg = f"one-time prekey {number} is not held"
         raise Undecryptable(msg)
 
-    def holds(self, generation: int) -> bool:
-        """Say whether a generation is held: as long as it is, base keys of its set-ups must be remembered."""
-        return any(each.id == generation for each in self.generations)
-
     def without_one_time(self, number: int) -> Prekeys:
         """Return the prekeys without a one-time pair that was used."""
         if number == NO_ONE_TIME:
@@ -162,7 +159,6 @@ class Prekeys:
             parts += [
                 each.id.to_bytes(4, "big"),
                 each.created_at.to_bytes(8, "big"),
-                each.retired_at.to_bytes(8, "big"),
             ]
             parts += [each.published_until.to_bytes(8, "big")]
             parts += [each.signed_prekey, each.last_resort.seed, each.seal.seed]
@@ -196,7 +192,6 @@ def _read_generation(reader: Reader) -> Generation:
     return Generation(
         id=reader.number(4),
         created_at=reader.number(8),
-        retired_at=reader.number(8),
         published_until=reader.number(8),
         signed_prekey=reader.take(KEY_BYTES),
         last_resort=KemPair(reader.take(KEM_SEED_BYTES)),
@@ -206,7 +201,15 @@ def _read_generation(reader: Reader) -> Generation:
 
 def _new_generation(rng: Rng, now: float, others: tuple[Generation, ...]) -> Generation:
     number = _new_id(rng, {each.id for each in others})
-    return Generation(number, int(now), NEVER, int(now), rng(KEY_BYTES), KemPair.generate(rng), SealPair.generate(rng))
+    week = int(now) + ROTATION_SECONDS
+    return Generation(number, int(now), week, rng(KEY_BYTES), KemPair.generate(rng), SealPair.generate(rng))
+
+
+def _anchored(generation: Generation, now: float) -> Generation:
+    """Return a generation that a clock running ahead had dated in the future as if its week were just over."""
+    if generation.created_at <= now + CLOCK_SKEW_SECONDS:
+        return generation
+    return replace(generation, created_at=int(now) - ROTATION_SECONDS, published_until=int(now))
 
 
 def _public_half(local: LocalDevice, pair: OneTimePair) -> OneTimePrekey:

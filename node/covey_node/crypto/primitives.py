@@ -121,16 +121,29 @@ class KemPublic:
     __slots__ = ("_key", "raw")
 
     def __init__(self, raw: bytes) -> None:
-        try:
-            self._key = MLKEM768PublicKey.from_public_bytes(raw)
-        except ValueError as exc:
-            msg = "ML-KEM-768 public key is not valid"
-            raise KeyRefused(msg) from exc
         self.raw = raw
+        self._key: MLKEM768PublicKey | None = self._parsed()
+
+    @classmethod
+    def checked_before(cls, raw: bytes) -> KemPublic:
+        """Return a key of our own store, which was checked when it came; parsed only when it is used."""
+        found = cls.__new__(cls)
+        found.raw = raw
+        found._key = None  # noqa: SLF001 - of this very class
+        return found
 
     def encapsulate(self) -> tuple[bytes, bytes]:
         """Return a fresh (32-byte shared secret, 1,088-byte ciphertext). The randomness is the library's own."""
+        if self._key is None:
+            self._key = self._parsed()
         return self._key.encapsulate()
+
+    def _parsed(self) -> MLKEM768PublicKey:
+        try:
+            return MLKEM768PublicKey.from_public_bytes(self.raw)
+        except ValueError as exc:
+            msg = "ML-KEM-768 public key is not valid"
+            raise KeyRefused(msg) from exc
 
 
 class KemPair:

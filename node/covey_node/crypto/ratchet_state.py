@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Final
 
 from covey_node.crypto.chains import OwnKeys, PeerKeys, ReceivingChain, SendingChain
-from covey_node.crypto.errors import KeyRefused, StateDamaged
 from covey_node.crypto.primitives import (
     KEM_CIPHERTEXT_BYTES,
     KEM_PUBLIC_BYTES,
@@ -69,9 +68,4 @@ def _read_own_keys(reader: Reader) -> OwnKeys:
 
 
 def _read_peer_keys(reader: Reader) -> PeerKeys:
-    x25519 = reader.take(KEY_BYTES)
-    try:
-        return PeerKeys(x25519, KemPublic(reader.take(KEM_PUBLIC_BYTES)))
-    except KeyRefused as exc:
-        msg = "stored KEM key of the peer is not valid"
-        raise StateDamaged(msg) from exc
+    return PeerKeys(reader.take(KEY_BYTES), KemPublic.checked_before(reader.take(KEM_PUBLIC_BYTES)))

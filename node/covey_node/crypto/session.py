@@ -151,7 +151,7 @@ class Session:
         )
 
     def encode(self) -> bytes:
-        """Return the secret stored form (8.7), 1.7 to 5.5 KB, 44 bytes more a skipped key."""
+        """Return the secret stored form (8.7), 1.6 to 6.7 KB, 44 bytes more a skipped key."""
         parts = [bytes((VERSION, self.initiated)), self.id, self.peer_account, self.peer_device, self.associated_data]
         if self.setup is None:
             parts.append(b"\x00")

@@ -112,21 +112,45 @@ def test_prekeys_rotate_weekly_and_private_halves_go_45_days_after_the_last_publ
     first = bob.prekeys.generations[0].id
     later = bob.prekeys.rotate(bob.rng, now=NOW + 7 * DAY_SECONDS)
     assert [each.id == first for each in later.generations] == [True, False]
-    assert later.rotate(bob.rng, now=NOW + (7 + 45) * DAY_SECONDS - 1).holds(first)
-    assert not later.rotate(bob.rng, now=NOW + (7 + 45) * DAY_SECONDS).holds(first)
+    assert first in ids(later.rotate(bob.rng, now=NOW + (7 + 45) * DAY_SECONDS - 1))
+    assert first not in ids(later.rotate(bob.rng, now=NOW + (7 + 45) * DAY_SECONDS))
 
 
-def test_bundles_signed_ahead_keep_their_private_halves_longer() -> None:
+def ids(prekeys: crypto.Prekeys) -> list[int]:
+    return [each.id for each in prekeys.generations]
+
+
+def test_a_device_that_was_off_for_long_comes_back_with_new_prekeys_only() -> None:
     bob = Person("bob")
-    ahead = bob.prekeys.signed_ahead(until=NOW + 30 * DAY_SECONDS).rotate(bob.rng, now=NOW + 7 * DAY_SECONDS)
-    first = ahead.generations[0].id
-    assert ahead.rotate(bob.rng, now=NOW + 75 * DAY_SECONDS - 1).holds(first)
-    assert not ahead.rotate(bob.rng, now=NOW + 75 * DAY_SECONDS).holds(first)
+    back = bob.prekeys.rotate(bob.rng, now=NOW + 200 * DAY_SECONDS)
+    assert len(back.generations) == 1
+    assert ids(back) != ids(bob.prekeys)
 
 
-def test_a_clock_that_ran_ahead_does_not_stop_rotation() -> None:
+def test_a_bundle_does_not_outlive_its_private_half_even_when_rotation_is_overdue() -> None:
     bob = Person("bob")
-    assert len(bob.prekeys.rotate(bob.rng, now=NOW - 30 * DAY_SECONDS).generations) == 2
+    assert bob.bundle(now=NOW).expires_at == NOW + 45 * DAY_SECONDS
+    assert bob.bundle(now=NOW + 7 * DAY_SECONDS).expires_at == NOW + 52 * DAY_SECONDS
+    assert bob.bundle(now=NOW + 20 * DAY_SECONDS).expires_at == NOW + 52 * DAY_SECONDS
+
+
+@pytest.mark.parametrize(("ahead", "life"), [(30, 75), (37, 82), (300, 82), (3, 52)])
+def test_bundles_signed_ahead_keep_their_private_halves_longer(ahead: int, life: int) -> None:
+    bob = Person("bob")
+    prekeys = bob.prekeys.signed_ahead(until=NOW + ahead * DAY_SECONDS).rotate(bob.rng, now=NOW + 7 * DAY_SECONDS)
+    first = ids(prekeys)[0]
+    assert first in ids(prekeys.rotate(bob.rng, now=NOW + life * DAY_SECONDS - 1))
+    assert first not in ids(prekeys.rotate(bob.rng, now=NOW + life * DAY_SECONDS))
+
+
+def test_a_clock_that_ran_ahead_does_not_stop_rotation_or_deletion() -> None:
+    bob = Person("bob")
+    first = ids(bob.prekeys)[0]
+    back = NOW - 3_000 * DAY_SECONDS
+    prekeys = bob.prekeys.rotate(bob.rng, now=back)
+    assert len(prekeys.generations) == 2
+    assert first in ids(prekeys.rotate(bob.rng, now=back + 45 * DAY_SECONDS - 1))
+    assert first not in ids(prekeys.rotate(bob.rng, now=back + 45 * DAY_SECONDS))
 
 
 def test_prekeys_survive_their_encoding_and_damage_is_noticed() -> None:
@@ -156,6 +180,9 @@ def test_a_set_up_with_prekeys_that_are_gone_is_undecryptable() -> None:
     week, gone = NOW + 7 * DAY_SECONDS, NOW + 52 * DAY_SECONDS
     bob.prekeys = bob.prekeys.rotate(bob.rng, now=week)
     assert accept(bob, envelope, now=week).plaintext == b"hello"
+    assert accept(bob, envelope, now=week).remember_until == NOW + 82 * DAY_SECONDS
+    with pytest.raises(crypto.Undecryptable, match="had its time"):
+        accept(bob, envelope, now=gone)
     bob.prekeys = bob.prekeys.rotate(bob.rng, now=gone)
     with pytest.raises(crypto.Undecryptable):
         crypto.unseal(bob.local, bob.prekeys, envelope)
