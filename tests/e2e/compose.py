@@ -95,8 +95,8 @@ class Project:
         )  # fmt: skip
 
     def up(self, *services: str) -> None:
-        """Start it and wait until all is healthy, as the README says."""
-        self.compose("up", "--build", "--wait", "--wait-timeout", "180", *services, timeout=1200)
+        """Start it and wait until all is healthy. Without --build: the code may change while the tests run."""
+        self.compose("up", "--wait", "--wait-timeout", "180", *services, timeout=1200)
 
     def down(self) -> None:
         """Remove all that belongs to it."""
