@@ -19,7 +19,7 @@ from covey_bootstrap.remembered import RememberedPeers
 from covey_bootstrap.service import network_link, run_seed
 from covey_bootstrap.settings import BootstrapSettings
 from covey_core.errors import CoveyError, SettingsInvalid
-from covey_core.host import Host
+from covey_core.host import Connected, Host
 from covey_core.host.dht import Dht, open_dht
 from covey_core.host.rendezvous import register, relay_namespace
 from covey_core.identity import Identity, load_or_create_identity
@@ -111,10 +111,14 @@ async def test_a_server_that_was_met_is_dialled_again_after_a_restart(
         await _until_named(network, relay.peer_id)
     stored = RememberedPeers.decode(settings.peers_path.read_bytes()).newest_first()
     assert [(entry.peer, entry.addrs) for entry in stored] == [(relay.peer_id, relay.addrs)]
+    await until(lambda: not relay.connections())
     with relay.subscribe() as events:
         async with running(settings) as network:
             with trio.fail_after(20):
-                assert (await events.receive()).peer == peer_in(network.bootstraps[0])
+                while not isinstance(event := await events.receive(), Connected):
+                    continue  # the end of the first run's connection may be told late
+            assert event.peer == peer_in(network.bootstraps[0])
+            assert event.connection.inbound
 
 
 async def _until_named(network: Network, peer: PeerId) -> None:
