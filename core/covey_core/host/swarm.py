@@ -7,6 +7,7 @@ Never touches: protocols, admission.
 
 import functools
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -290,6 +291,6 @@ def _dial_error(error: BaseException | None) -> str:
     if isinstance(error, trio.TooSlowError):
         return f"no answer within {limits.DIAL_SECONDS:g} s"
     system = system_error_in(error)
-    if system is not None and system.strerror:
-        return system.strerror.lower()
+    if system is not None and system.errno:
+        return os.strerror(system.errno).lower()  # trio's own text repeats the address
     return str(error) if error is not None and str(error) else "failed"

@@ -45,7 +45,7 @@ class Dialer:
             try:
                 await self._host.connect(peer, direct)
             except Unreachable as exc:
-                tried.append(f"direct: {exc}")
+                tried.append(str(exc))
             else:
                 return
         for relay, relay_addrs in self._ways(targets).items():
