@@ -54,10 +54,10 @@ def make_router(port: NodePort, *, shutdown: trio.Event) -> APIRouter:
     """Return all /v1 routes over this port."""
     router = APIRouter(prefix="/v1")
     _node_routes(router, port, shutdown)
-    _contact_routes(router, port)
+    _contact_routes(router, port, shutdown)
     _invite_routes(router, port)
     _conversation_routes(router, port)
-    _message_routes(router, port)
+    _message_routes(router, port, shutdown)
     return router
 
 
@@ -90,7 +90,7 @@ def _node_routes(router: APIRouter, port: NodePort, shutdown: trio.Event) -> Non
         return EventStream(port.events(after=after), after=after, kinds=chosen, shutdown=shutdown)
 
 
-def _contact_routes(router: APIRouter, port: NodePort) -> None:
+def _contact_routes(router: APIRouter, port: NodePort, shutdown: trio.Event) -> None:
     @router.get("/contacts", tags=["contacts"], responses=responses())
     async def contacts() -> Contacts:
         """Return all contacts, accepted ones first, by alias."""
@@ -104,7 +104,9 @@ def _contact_routes(router: APIRouter, port: NodePort) -> None:
     @router.get("/contacts/{contact}", tags=["contacts"], responses=_LOOKUP)
     async def contact(contact: Contact, wait_seconds: WaitSeconds = 0) -> ContactView:
         """Return one contact; with `wait_seconds`, as soon as a request of ours is answered."""
-        return await wait_until(port, lambda: port.contact(contact), _is_answered, seconds=wait_seconds)
+        return await wait_until(
+            port, lambda: port.contact(contact), _is_answered, seconds=wait_seconds, shutdown=shutdown
+        )
 
     @router.patch("/contacts/{contact}", tags=["contacts"], responses=_CHANGE)
     async def rename(contact: Contact, body: Rename) -> ContactView:
@@ -189,7 +191,7 @@ def _conversation_routes(router: APIRouter, port: NodePort) -> None:
         return Marked(marked=await port.mark_read(contact))
 
 
-def _message_routes(router: APIRouter, port: NodePort) -> None:
+def _message_routes(router: APIRouter, port: NodePort, shutdown: trio.Event) -> None:
     @router.get("/messages/{message}", tags=["messages"], responses=_LOOKUP)
     async def message(
         message: MessageId,
@@ -199,7 +201,11 @@ def _message_routes(router: APIRouter, port: NodePort) -> None:
         """Return one message; with `wait_seconds`, as soon as it is as far as `wait_for` or has failed or expired."""
         wanted = Status(wait_for)
         return await wait_until(
-            port, lambda: port.message(message), lambda view: reached(view.status, wanted), seconds=wait_seconds
+            port,
+            lambda: port.message(message),
+            lambda view: reached(view.status, wanted),
+            seconds=wait_seconds,
+            shutdown=shutdown,
         )
 
     @router.patch("/messages/{message}", tags=["messages"], responses=_CHANGE)

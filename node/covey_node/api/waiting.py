@@ -5,12 +5,12 @@ Owns: the loop. Spec: docs/spec/api.md, section 6. Never touches: HTTP.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 import trio
 
-from covey_node.service.port import NodePort, Status
+from covey_node.service.port import EventView, NodePort, Status
 
 View = TypeVar("View")
 
@@ -18,9 +18,14 @@ _RANK = {Status.QUEUED: 0, Status.SENT: 1, Status.DELIVERED: 2, Status.READ: 3}
 
 
 async def wait_until(
-    port: NodePort, read: Callable[[], Awaitable[View]], good: Callable[[View], bool], *, seconds: float
+    port: NodePort,
+    read: Callable[[], Awaitable[View]],
+    good: Callable[[View], bool],
+    *,
+    seconds: float,
+    shutdown: trio.Event,
 ) -> View:
-    """Return what `read` gives, as soon as it is `good` or `seconds` are over.
+    """Return what `read` gives, as soon as it is `good`, `seconds` are over, or the node stops.
 
     The events are subscribed to before the first look, so that nothing falls between.
     """
@@ -28,13 +33,27 @@ async def wait_until(
         return await read()
     async with port.events(after=None) as events:
         view = await read()
-        if not good(view):
-            with trio.move_on_after(seconds):
-                async for _ in events:
-                    view = await read()
-                    if good(view):
-                        break
+        with trio.move_on_after(seconds):
+            while not good(view) and await _something_happened(events, shutdown):
+                view = await read()
     return view
+
+
+async def _something_happened(events: AsyncIterator[EventView], shutdown: trio.Event) -> bool:
+    """Wait for the next event; False when there will be none. `read` stays outside: a nursery would wrap its errors."""
+    happened = False
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_cancel_at, shutdown, nursery.cancel_scope)
+        async for _ in events:
+            happened = True
+            break
+        nursery.cancel_scope.cancel()
+    return happened
+
+
+async def _cancel_at(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
 
 
 def reached(status: Status, wanted: Status) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import socket
 from pathlib import Path
 
@@ -56,14 +57,29 @@ def test_a_client_that_never_reads_does_not_hold_up_the_stop(tmp_path: Path, mon
             assert served.stopped.is_set()
 
 
-def test_an_answer_under_way_is_finished_when_the_node_stops(served: Served) -> None:
-    """A text that was taken is answered; keep-alive connections are closed."""
+def test_idle_connections_do_not_hold_up_the_stop(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("covey_node.api.server.GRACE_SECONDS", 1000)
     connection = served.connect()
     connection.request("GET", "/v1/status", headers={"authorization": f"Bearer {served.bearer}"})
     assert connection.getresponse().read()
     served.within(served.shutdown.set)
     assert served.stopped.wait(DEADLINE_SECONDS)
     connection.close()
+
+
+def test_a_request_that_waits_is_answered_when_the_node_stops(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("covey_node.api.server.GRACE_SECONDS", 1000)
+    served.port.delivers = None
+    connection = served.connect()
+    headers = {"authorization": f"Bearer {served.bearer}", "content-type": "application/json"}
+    connection.request("POST", "/v1/contacts/bob/messages", b'{"text": "hello"}', headers)
+    message = json.loads(connection.getresponse().read())["id"]
+    connection.request("GET", f"/v1/messages/{message}?wait_seconds=300", headers=headers)
+    trio.from_thread.run(served.port.until_subscribers, 1, trio_token=served.token)
+    served.within(served.shutdown.set)
+    assert json.loads(connection.getresponse().read())["status"] == "queued"
+    connection.close()
+    assert served.stopped.wait(DEADLINE_SECONDS)
 
 
 def test_one_connection_serves_many_requests(served: Served) -> None:

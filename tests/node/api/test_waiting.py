@@ -7,7 +7,7 @@ import trio
 from trio.testing import MockClock
 
 from covey_node.api.waiting import reached, wait_until
-from covey_node.service.port import MessageView, Status
+from covey_node.service.port import MessageView, NotFound, Status
 from tests.node.api.fake_port import FakePort
 
 
@@ -29,7 +29,11 @@ async def test_the_answer_comes_with_the_status_that_was_waited_for(autojump_clo
     async with trio.open_nursery() as nursery:
         nursery.start_soon(network)
         found = await wait_until(
-            port, lambda: port.message(view.id), lambda one: reached(one.status, Status.DELIVERED), seconds=60
+            port,
+            lambda: port.message(view.id),
+            lambda one: reached(one.status, Status.DELIVERED),
+            seconds=60,
+            shutdown=trio.Event(),
         )
     assert found.status is Status.DELIVERED
     assert trio.current_time() == pytest.approx(7, abs=0.1)
@@ -40,7 +44,11 @@ async def test_the_truth_comes_when_the_time_is_over(autojump_clock: MockClock) 
     port = FakePort()
     view = await _queued(port)
     found = await wait_until(
-        port, lambda: port.message(view.id), lambda one: reached(one.status, Status.DELIVERED), seconds=60
+        port,
+        lambda: port.message(view.id),
+        lambda one: reached(one.status, Status.DELIVERED),
+        seconds=60,
+        shutdown=trio.Event(),
     )
     assert (found.status, found.reason) == (Status.QUEUED, "bob is not online")
     assert trio.current_time() == pytest.approx(60, abs=0.1)
@@ -49,7 +57,7 @@ async def test_the_truth_comes_when_the_time_is_over(autojump_clock: MockClock) 
 async def test_nobody_waits_without_a_time_to_wait(autojump_clock: MockClock) -> None:
     port = FakePort()
     view = await _queued(port)
-    await wait_until(port, lambda: port.message(view.id), lambda _: False, seconds=0)
+    await wait_until(port, lambda: port.message(view.id), lambda _: False, seconds=0, shutdown=trio.Event())
     assert trio.current_time() == 0
 
 
@@ -64,8 +72,44 @@ async def test_an_event_stream_that_ends_ends_the_waiting(autojump_clock: MockCl
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(cut)
-        found = await wait_until(port, lambda: port.message(view.id), lambda _: False, seconds=60)
+        found = await wait_until(
+            port, lambda: port.message(view.id), lambda _: False, seconds=60, shutdown=trio.Event()
+        )
     assert found.status is Status.QUEUED
+
+
+async def test_what_vanishes_while_it_is_waited_for_is_not_found(autojump_clock: MockClock) -> None:
+    port = FakePort()
+    view = await _queued(port)
+
+    async def forget() -> None:
+        await trio.sleep(2)
+        port.texts.clear()
+        port.emit("node", {})
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(forget)
+        caught = None
+        try:
+            await wait_until(port, lambda: port.message(view.id), lambda _: False, seconds=60, shutdown=trio.Event())
+        except NotFound as exc:
+            caught = exc
+    assert caught is not None
+
+
+async def test_a_node_that_stops_ends_the_waiting_with_the_truth(autojump_clock: MockClock) -> None:
+    port, shutdown = FakePort(), trio.Event()
+    view = await _queued(port)
+
+    async def stop() -> None:
+        await trio.sleep(2)
+        shutdown.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stop)
+        found = await wait_until(port, lambda: port.message(view.id), lambda _: False, seconds=60, shutdown=shutdown)
+    assert found.status is Status.QUEUED
+    assert trio.current_time() == pytest.approx(2, abs=0.1)
 
 
 @pytest.mark.parametrize(
