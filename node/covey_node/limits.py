@@ -51,7 +51,11 @@ ACK_SECONDS = 30  # after that the peer is taken for dead and the packet goes ov
 OPEN_CHAT_SECONDS = 20  # dialling, negotiating and opening one stream, over two relays in turn
 CHAT_IDLE_SECONDS = 300  # a stream that carried nothing for so long is closed; opening one costs 2 ms
 BUNDLE_REQUESTS_PER_PEER_PER_MINUTE = 6  # key bundles cost a stranger nothing and us a KEM key pair each
-BUNDLE_ASKERS_KEPT = 4096  # peers whose last questions are remembered; 100 bytes each
+BUNDLE_REQUESTS_PER_MINUTE = 240  # of all peers; each costs about 2 ms and one commit
+FIRST_CONTACTS_PER_PEER_PER_MINUTE = 12  # of devices that are no contact's; opening one costs about 1 ms
+FIRST_CONTACTS_PER_MINUTE = 240  # of all strangers together
+INCOMING_QUEUE_BYTES = 32 * 1024 * 1024  # packets that were read and are not yet worked on, of all peers
+STRANGERS_KEPT = 4096  # peers whose last questions are remembered; 200 bytes each
 INCOMING_REQUESTS_MAX = 200  # undecided requests of strangers; further ones are told to come back later
 
 # --- delivery (docs/spec/delivery.md) ---

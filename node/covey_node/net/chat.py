@@ -16,6 +16,7 @@ from covey_core.host import Host, Stream
 from covey_core.peers import PeerId
 from covey_core.wire.framing import encode_frame
 from covey_node import limits
+from covey_node.net.room import Held, Room
 from covey_node.protocol.frames import Ack, Outcome, Packet, decode_chat_frame, encode_ack, encode_packet
 
 Receiver = Callable[[PeerId, Sequence[bytes]], Awaitable[list[Outcome]]]
@@ -28,6 +29,7 @@ class ChatServer:
     def __init__(self, host: Host, receive: Receiver) -> None:
         self._receive = receive
         self._streams: Counter[PeerId] = Counter()
+        self._room = Room(limits.INCOMING_QUEUE_BYTES)
         host.handle(host.network.protocol("chat"), self._serve)
 
     async def _serve(self, stream: Stream) -> None:
@@ -45,21 +47,25 @@ class ChatServer:
     async def _take_packets(self, stream: Stream) -> None:
         send, receive = trio.open_memory_channel[Packet](limits.UNACKED_PACKETS_MAX)
         problem: CoveyError | None = None
+        held = Held(self._room)
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._answer, stream, receive)
+                nursery.start_soon(self._answer, stream, receive, held)
                 async with send:
                     while (payload := await stream.read_frame(limit=limits.CHAT_FRAME_BYTES)) is not None:
                         frame = decode_chat_frame(payload)
                         if isinstance(frame, Packet):
+                            await held.take(len(frame.blob))
                             await send.send(frame)
         except* CoveyError as group:
             problem = first_of(group)
+        finally:
+            held.give_all()
         if problem is not None:
             raise problem
         await stream.close()
 
-    async def _answer(self, stream: Stream, packets: trio.MemoryReceiveChannel[Packet]) -> None:
+    async def _answer(self, stream: Stream, packets: trio.MemoryReceiveChannel[Packet], held: Held) -> None:
         async for packet in packets:
             batch = [packet]
             while len(batch) < limits.UNACKED_PACKETS_MAX:
@@ -68,6 +74,7 @@ class ChatServer:
                 except (trio.WouldBlock, trio.EndOfChannel):
                     break
             outcomes = await self._receive(stream.peer, [item.blob for item in batch])
+            held.give(sum(len(item.blob) for item in batch))
             answer = b"".join(
                 encode_frame(encode_ack(Ack(item.number, outcome)), limit=limits.CHAT_FRAME_BYTES)
                 for item, outcome in zip(batch, outcomes, strict=True)

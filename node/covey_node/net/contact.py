@@ -6,7 +6,6 @@ Never touches: the database, keys. Whether there is a bundle is the service's bu
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
 import trio
@@ -15,6 +14,7 @@ from covey_core.errors import ProtocolViolation, StreamLost
 from covey_core.host import Host, Stream
 from covey_core.peers import PeerId
 from covey_node import limits
+from covey_node.protocol.allowance import Allowance
 from covey_node.protocol.frames import (
     BundleOutcome,
     BundleReply,
@@ -33,7 +33,12 @@ class BundleServer:
 
     def __init__(self, host: Host, source: BundleSource) -> None:
         self._source = source
-        self._asked: OrderedDict[PeerId, list[float]] = OrderedDict()
+        self._allowance = Allowance(
+            per_key=limits.BUNDLE_REQUESTS_PER_PEER_PER_MINUTE,
+            in_all=limits.BUNDLE_REQUESTS_PER_MINUTE,
+            window_seconds=60,
+            keys_max=limits.STRANGERS_KEPT,
+        )
         host.handle(host.network.protocol("contact"), self._serve)
 
     async def _serve(self, stream: Stream) -> None:
@@ -42,20 +47,12 @@ class BundleServer:
             if payload is None:
                 raise ProtocolViolation("no question for a bundle")
             request = decode_bundle_request(payload)
-            if self._too_often(stream.peer):
-                reply = BundleReply(BundleOutcome.RETRY_LATER)
-            else:
+            if self._allowance.take(stream.peer, now=trio.current_time()):
                 reply = await self._source(stream.peer, request)
+            else:
+                reply = BundleReply(BundleOutcome.RETRY_LATER)
             await stream.write_frame(encode_bundle_reply(reply), limit=limits.CONTACT_FRAME_BYTES)
             await stream.close()
-
-    def _too_often(self, peer: PeerId) -> bool:
-        now = trio.current_time()
-        times = [at for at in self._asked.pop(peer, []) if at > now - 60]
-        self._asked[peer] = [*times, now][-limits.BUNDLE_REQUESTS_PER_PEER_PER_MINUTE :]
-        while len(self._asked) > limits.BUNDLE_ASKERS_KEPT:
-            self._asked.popitem(last=False)
-        return len(times) >= limits.BUNDLE_REQUESTS_PER_PEER_PER_MINUTE
 
 
 async def fetch_bundle(host: Host, peer: PeerId, account_key: bytes) -> BundleReply:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from covey_core.errors import ProtocolViolation
 from covey_core.peers import PeerId, public_key_of
 from covey_node import crypto, limits
+from covey_node.protocol.allowance import Allowance
 from covey_node.protocol.contents import decode_content
 from covey_node.protocol.frames import Outcome
 from covey_node.protocol.status import ContactState
@@ -34,13 +35,21 @@ class Incoming:
         self._ledger = ledger
         self._own = own
         self._path_of = path_of
+        self._strangers = Allowance(
+            per_key=limits.FIRST_CONTACTS_PER_PEER_PER_MINUTE,
+            in_all=limits.FIRST_CONTACTS_PER_MINUTE,
+            window_seconds=60,
+            keys_max=limits.STRANGERS_KEPT,
+        )
 
     async def receive(self, peer: PeerId, blobs: Sequence[bytes]) -> list[Outcome]:
         """Open packets of one device in order; return what became of each once all of it is durable."""
         device_key, path = public_key_of(peer), self._path_of(peer)
         try:
             return await self._ledger.change(
-                lambda tx, effects: [_Opener(tx, effects, self._own, device_key, path).take(blob) for blob in blobs]
+                lambda tx, effects: [
+                    _Opener(tx, effects, self._own, self._strangers, device_key, path).take(blob) for blob in blobs
+                ]
             )
         except StoreFull:
             return [Outcome.RETRY_LATER] * len(blobs)
@@ -49,10 +58,11 @@ class Incoming:
 class _Opener:
     """One packet inside one transaction."""
 
-    def __init__(self, tx: Tx, effects: Effects, own: Own, device_key: bytes, path: str) -> None:
+    def __init__(self, tx: Tx, effects: Effects, own: Own, strangers: Allowance, device_key: bytes, path: str) -> None:
         self._tx = tx
         self._effects = effects
         self._own = own
+        self._strangers = strangers
         self._device_key = device_key
         self._path = path
         self._now = own.now()
@@ -73,19 +83,21 @@ class _Opener:
         return outcome
 
     def _established(self, packet: bytes) -> Outcome:
-        contact = self._contact_of_device()
-        if contact is None or contact.state is ContactState.BLOCKED:
-            return Outcome.NOT_A_CONTACT
-        for row in sessions.of_device(self._tx, contact.id, self._device_key):
-            try:
-                session, plaintext = crypto.Session.decode(row.state).decrypt(packet, now=self._now)
-            except crypto.Undecryptable:
-                continue
-            save_session(self._tx, row, session, received_at=self._now)
-            return self._apply(contact, plaintext)
-        return Outcome.UNDECRYPTABLE
+        known = False
+        for contact in self._contacts_of_device():
+            known = True
+            for row in sessions.of_device(self._tx, contact.id, self._device_key):
+                try:
+                    session, plaintext = crypto.Session.decode(row.state).decrypt(packet, now=self._now)
+                except crypto.Undecryptable:
+                    continue
+                save_session(self._tx, row, session, received_at=self._now)
+                return self._apply(contact, plaintext)
+        return Outcome.UNDECRYPTABLE if known else Outcome.NOT_A_CONTACT
 
     def _first_contact(self, envelope: bytes) -> Outcome:
+        if not self._contacts_of_device() and not self._strangers.take(self._device_key, now=self._now):
+            return Outcome.TOO_MANY_REQUESTS
         prekeys = crypto.Prekeys.decode(account.prekeys(self._tx))
         first = crypto.unseal(self._own.local, prekeys, envelope)
         if first.device.ed25519 != self._device_key:
@@ -128,9 +140,11 @@ class _Opener:
             return Outcome.ACCEPTED  # authentic and unusable: it must not come again
         return applying.apply(self._tx, self._effects, self._own, contact, content, path=self._path)
 
-    def _contact_of_device(self) -> ContactRow | None:
-        for device in devices.with_key(self._tx, self._device_key):
-            contact = contacts.get(self._tx, device.contact_id)
-            if contact is not None and device.revoked_at is None:
-                return contact
-        return None
+    def _contacts_of_device(self) -> list[ContactRow]:
+        """Return the contacts whose signed list names this device; an account may name one that is not its own."""
+        rows = [
+            contacts.get(self._tx, device.contact_id)
+            for device in devices.with_key(self._tx, self._device_key)
+            if device.revoked_at is None
+        ]
+        return [row for row in rows if row is not None and row.state is not ContactState.BLOCKED]

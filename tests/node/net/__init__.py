@@ -1,0 +1,1 @@
+"""The shells that talk to peers."""
