@@ -1,4 +1,4 @@
-"""A node that dies at any commit point loses nothing and repeats nothing (tests/support/crashes.py does the killing)."""
+"""A node that dies at any commit point loses and repeats nothing (tests/support/crashes.py does the killing)."""
 
 import json
 import subprocess
