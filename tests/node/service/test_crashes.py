@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[3]
 SECONDS = 900
 
 
+@pytest.mark.timeout(SECONDS)
 @pytest.mark.parametrize("role", ["invitee", "inviter"])
 def test_a_node_killed_at_each_commit_point_loses_and_repeats_nothing(role: str, tmp_path: Path) -> None:
     done = subprocess.run(
