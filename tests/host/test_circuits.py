@@ -34,7 +34,8 @@ class Triangle:
         bob.handle(_FROM, self._accept)
         self.accepted: list[str] = []
         self.middle: list[Stream] = []
-        self.refuse_as: str | None = None
+        self.joined_before = 0
+        self.unjoined = trio.Event()
 
     async def _join(self, stream: Stream) -> None:
         async with trio.open_nursery() as nursery:
@@ -42,6 +43,9 @@ class Triangle:
             self.middle += [stream, other]
             nursery.start_soon(_copy, stream, other)
             nursery.start_soon(_copy, other, stream)
+        self.joined_before += 1
+        self.unjoined.set()
+        self.unjoined = trio.Event()
 
     async def _accept(self, stream: Stream) -> None:
         self.accepted.append(await self.bob.adopt_circuit(stream, peer=None, dialer=False, relay=self.relay.peer_id))
@@ -103,6 +107,8 @@ async def test_closing_the_connection_closes_the_circuit_and_the_other_way_round
                 gone = await events.receive()
                 assert gone.connection.relayed
                 assert three.bob.connections(three.alice.peer_id) == ()
+                while not three.joined_before:
+                    await three.unjoined.wait()
                 await three.circuit()
                 await events.receive()
                 for stream in three.middle[-2:]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import trio
+from libp2p.host.exceptions import StreamFailure
 from libp2p.network.swarm import _NegativePeerCache
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo
@@ -12,7 +13,18 @@ from multiaddr import Multiaddr
 from prometheus_client import CollectorRegistry
 
 from covey_core.errors import CoveyError, SettingsInvalid, StreamLost, Unreachable
-from covey_core.host import Connected, Disconnected, Host, HostConfig, addresses, limits, open_host, swarm
+from covey_core.host import (
+    Connected,
+    Disconnected,
+    Host,
+    HostConfig,
+    addresses,
+    admitting,
+    factory,
+    limits,
+    open_host,
+    swarm,
+)
 from covey_core.identity import Identity
 from covey_core.metrics import CoreMetrics
 from covey_core.network import Network
@@ -148,6 +160,14 @@ async def test_an_address_that_cannot_be_listened_on_is_refused(public: Network,
             raise AssertionError("it listens")
 
 
+async def test_one_address_that_fails_is_enough_to_refuse(public: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Upstream is content when one of several addresses works."""
+    monkeypatch.setattr(factory, "_refuse_taken_ports", lambda _listen: None)
+    with pytest.raises(SettingsInvalid):
+        async with host_on(public, TCP, "/ip4/192.0.2.1/tcp/0"):
+            raise AssertionError("it listens")
+
+
 @pytest.mark.parametrize("suffix", ["", "/ws"])
 async def test_a_port_that_is_taken_is_refused(public: Network, suffix: str) -> None:
     """Upstream listens with SO_REUSEPORT: a second process would get half of the connections of the first."""
@@ -250,26 +270,49 @@ async def test_identify_fills_the_peer_store_and_tells_where_a_peer_is_seen(publ
             assert [str(one) for one in store.addrs(target)] == list(bob.addrs)
 
 
-async def test_open_stream_goes_on_with_the_next_connection_when_the_best_does_not_answer(
-    public: Network, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("open_seconds", [1.0, 20.0])
+async def test_open_stream_goes_on_with_the_next_connection_and_the_silent_one_is_closed(
+    public: Network, monkeypatch: pytest.MonkeyPatch, open_seconds: float
 ) -> None:
-    monkeypatch.setattr(limits, "OPEN_STREAM_SECONDS", 1.0)
+    monkeypatch.setattr(limits, "OPEN_STREAM_SECONDS", open_seconds)
+    monkeypatch.setattr(limits, "NEGOTIATE_SECONDS", 1.0)
+    monkeypatch.setattr(limits, "RETIRE_SECONDS", 60.0)
     monkeypatch.setattr(swarm.CoveySwarm, "preference", lambda _self, one, other: one.number - other.number)
     with trio.fail_after(30):
-        async with host_on(public) as alice, host_on(public) as bob:
+        async with (
+            host_on(public, liveness_interval_seconds=1_000, liveness_timeout_seconds=0.2) as alice,
+            host_on(public, liveness_interval_seconds=1_000) as bob,
+        ):
             target = ID.from_base58(bob.peer_id)
             bare = Multiaddr(bob.addrs[0].partition("/p2p/")[0])
-            first = await alice._swarm.dial(bare, target)
-            await alice._swarm.dial(bare, target)
-            for connection in bob._swarm.all_connections():
-                monkeypatch.setattr(connection, "retired", True)
-            deaf: Any = first.muxed_conn
-            monkeypatch.setattr(deaf, "_write_frame", _swallow)
-            assert await alice.ping(bob.peer_id) > 0
+            with alice.subscribe() as events:
+                first = await alice._swarm.dial(bare, target)
+                await alice._swarm.dial(bare, target)
+                deaf: Any = first.muxed_conn
+                monkeypatch.setattr(deaf, "_write_frame", _swallow)
+                assert await alice.ping(bob.peer_id) > 0
+                gone = await events.receive()
+                while not isinstance(gone, Disconnected):
+                    gone = await events.receive()
+                assert (gone.connection.number, gone.left) == (first.number, 1)
 
 
 async def _swallow(data: bytes) -> None:
     await trio.lowlevel.checkpoint()
+
+
+async def test_libp2ps_own_code_waits_for_admission_too(private: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(*_: object) -> None:
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(admitting.Admission, "prove", never)
+    monkeypatch.setattr(limits, "OPEN_STREAM_SECONDS", 0.3)
+    with trio.fail_after(30):
+        async with host_on(private) as alice, host_on(private) as bob:
+            target = ID.from_base58(bob.peer_id)
+            await alice._swarm.dial(Multiaddr(bob.addrs[0].partition("/p2p/")[0]), target)
+            with pytest.raises(StreamFailure):
+                await alice.libp2p.new_stream(target, ["/ipfs/ping/1.0.0"])  # type: ignore[list-item]
 
 
 async def test_waiting_for_nobody_is_an_error_with_its_reason(public: Network) -> None:

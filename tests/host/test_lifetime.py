@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from trio.testing import wait_all_tasks_blocked
 
-from covey_core.host import Host, Stream
+from covey_core.host import Host, Stream, limits
+from covey_core.host.websocket import WebSocketBytes
 from covey_core.network import Network
 from tests.host.conftest import TCP, WS, ask_stock, host_on
 
@@ -120,6 +122,20 @@ async def test_an_abruptly_closed_websocket_leaks_no_descriptor(public: Network)
                 await until_gone(bob)
                 await until_gone(alice)
             assert descriptors() <= before
+
+
+async def test_a_websocket_whose_peer_does_not_say_goodbye_is_closed_within_a_second(autojump_clock: Any) -> None:
+    class Silent:
+        async def aclose(self) -> None:
+            await trio.sleep_forever()
+
+    below, _other = trio.testing.memory_stream_pair()
+    silent: Any = Silent()
+    bytes_ = WebSocketBytes(silent, below)
+    await bytes_.close()
+    assert trio.current_time() <= limits.CLOSE_SECONDS + 0.01
+    with pytest.raises(trio.ClosedResourceError):
+        await below.send_all(b"x")
 
 
 async def cut(host: Host) -> None:

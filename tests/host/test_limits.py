@@ -29,13 +29,16 @@ async def test_a_full_host_refuses_and_says_so_in_its_metrics(public: Network) -
             await two.connect(bob.peer_id, bob.addrs)
             with pytest.raises(Unreachable):
                 await three.connect(bob.peer_id, bob.addrs)
+            refused = await trio.open_tcp_stream("127.0.0.1", port_of(bob.addrs[0]))
+            assert await refused.receive_some() == b"", "refused after a greeting: the handshake was begun"
+            await refused.aclose()
             with bob.subscribe() as events:
                 await one.disconnect(bob.peer_id)
                 await events.receive()
             await three.connect(bob.peer_id, bob.addrs)
             assert len(bob.connections()) == 2
     blocked = {"dir": "inbound", "resource": "connection"}
-    assert registry.get_sample_value("libp2p_rcmgr_blocked_resources", blocked) == 1
+    assert registry.get_sample_value("libp2p_rcmgr_blocked_resources", blocked) == 2
     assert registry.get_sample_value("libp2p_rcmgr_connections", {"dir": "inbound"}) == 0
     opened = {"dir": "inbound", "transport": "tcp", "ip_version": "ip4"}
     assert registry.get_sample_value("libp2p_swarm_connections_opened_total", opened) == 3

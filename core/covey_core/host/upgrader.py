@@ -47,10 +47,7 @@ class NoiseYamuxUpgrader(TransportUpgrader):
             if peer_id is None:
                 raise SecurityUpgradeFailure("a dialer needs to know whom it dials")
             await multistream.propose(raw_conn, NOISE)
-            secured = await self._noise.secure_outbound(raw_conn, peer_id)
-            if secured.get_remote_peer() != peer_id:
-                raise SecurityUpgradeFailure("another peer answered")
-            return secured
+            return await self._noise.secure_outbound(raw_conn, peer_id)  # raises when another peer answers
         raise SecurityUpgradeFailure(_reason(outcome, "no Noise session")) from outcome.error
 
     async def upgrade_connection(self, conn: ISecureConn, peer_id: ID) -> IMuxedConn:
