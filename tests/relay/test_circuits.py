@@ -44,6 +44,7 @@ class CircuitsMachine(RuleBasedStateMachine):
             return
         assert isinstance(outcome, Circuit)
         assert outcome.expires_at is None
+        assert outcome.onward.allowance == outcome.back.allowance == LIMITS.circuit_bytes
         self.model.append((outcome, known_ips))
 
     def expected_refusal(

@@ -122,6 +122,7 @@ async def test_bytes_right_behind_either_handshake_message_belong_to_the_circuit
         bytes(3000),
         b"",
         encode_stop(StopMessage(StopType.CONNECT, peer=CircuitPeer(SOMEBODY))),
+        encode_stop(StopMessage(StopType.CONNECT, peer=CircuitPeer(SOMEBODY), status=Status.OK)),
     ],
 )
 async def test_a_target_that_does_not_say_ok_fails_the_connection(public: Network, answer: Status | bytes) -> None:

@@ -1,14 +1,15 @@
 """RESERVE over real connections on loopback."""
 
 import time
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 import trio
 from multiaddr import Multiaddr
 
 from covey_core.errors import StreamLost, Unreachable
-from covey_core.host import HostConfig, open_host
+from covey_core.host import Host, HostConfig, open_host
 from covey_core.identity import Identity
 from covey_core.network import Network, new_network
 from covey_core.wire.circuit import (
@@ -24,7 +25,7 @@ from covey_core.wire.circuit import (
 from covey_relay import limits
 from covey_relay.limits import AddressCaps
 from covey_relay.net.hop import fitting_addrs
-from tests.relay.conftest import host_on, relay_on
+from tests.relay.conftest import Relay, host_on, relay_on
 from tests.support.circuit_client import accepting, ask, dial, reserve, until
 
 
@@ -102,10 +103,11 @@ async def test_one_address_holds_only_its_share_of_slots(public: Network) -> Non
     assert statuses == [Status.OK, Status.OK, Status.RESERVATION_REFUSED]
 
 
-async def test_nobody_reserves_or_dials_over_a_relayed_connection(public: Network) -> None:
+@asynccontextmanager
+async def behind_a_relay(network: Network) -> AsyncIterator[tuple[Relay, Relay, Host]]:
+    """A relay `far` that alice reaches over a circuit through the relay `near` only; gives near, far and alice."""
     with trio.fail_after(20):
-        async with relay_on(public) as far, relay_on(public) as near:
-            # `far` is behind `near`: alice reaches it over a circuit only.
+        async with relay_on(network) as far, relay_on(network) as near:
             await far.host.connect(near.host.peer_id, near.host.addrs)
             alice = await near.client()
             assert (await reserve(far.host, near.host)).status is Status.OK
@@ -119,13 +121,29 @@ async def test_nobody_reserves_or_dials_over_a_relayed_connection(public: Networ
 
                 nursery.start_soon(take)
                 await alice.adopt_circuit(stream, peer=far.host.peer_id, dialer=True, relay=near.host.peer_id)
-                assert (await reserve(alice, far.host)).status is Status.PERMISSION_DENIED
-                bob = await far.client()
-                assert (await reserve(bob, far.host)).status is Status.OK
-                refused, _ = await dial(alice, far.host, bob.peer_id)
-                assert refused.status is Status.PERMISSION_DENIED
-                assert far.service.reservations == 1
+                yield near, far, alice
                 nursery.cancel_scope.cancel()
+
+
+async def test_nobody_reserves_or_dials_over_a_relayed_connection(public: Network) -> None:
+    async with behind_a_relay(public) as (_, far, alice):
+        assert (await reserve(alice, far.host)).status is Status.PERMISSION_DENIED
+        bob = await far.client()
+        assert (await reserve(bob, far.host)).status is Status.OK
+        refused, _ = await dial(alice, far.host, bob.peer_id)
+        assert refused.status is Status.PERMISSION_DENIED
+        assert far.service.reservations == 1
+
+
+async def test_a_relayed_connection_alone_keeps_no_slot(public: Network) -> None:
+    async with behind_a_relay(public) as (_, far, alice):
+        await alice.connect(far.host.peer_id, far.host.addrs)
+        assert (await reserve(alice, far.host)).status is Status.OK
+        direct = [one for one in alice._swarm.all_connections() if one.peer == far.host.peer_id and not one.relayed]
+        for connection in direct:
+            await connection.close()
+        await until(lambda: far.service.reservations == 0)
+        assert any(one.relayed for one in far.host.connections(alice.peer_id))
 
 
 @pytest.mark.parametrize(
