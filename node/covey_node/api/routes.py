@@ -78,7 +78,7 @@ def _node_routes(router: APIRouter, port: NodePort, shutdown: trio.Event) -> Non
         last_event_id: Annotated[str | None, Header(description="the same, as browsers send it")] = None,
         kinds: Annotated[str, Query(description="only these kinds, comma-separated; default: all")] = "",
     ) -> Response:
-        """Stream what happens, as server-sent events: `message`, `status`, `contact`, `request`, `path`, `node`.
+        """Stream what happens, as server-sent events: `message`, `contact`, `path`, `node`.
 
         `id` can be given back in `Last-Event-ID` (or `after`) to go on from there. An event `gap` says that the node
         no longer knows some events in between: read anew what you show. The last event is `end`, with the reason:

@@ -153,7 +153,7 @@ def _node(command: _Add) -> None:
     ping.add_argument("--count", metavar="N", type=_count, default=3, help="default: 3")
     watch = command("watch", "node:watch", "print what happens, one line an event")
     watch.add_argument("--after", metavar="EVENT", type=int, help="go on after this event's number")
-    watch.add_argument("--kinds", metavar="KINDS", default="", help="only these, such as message,status")
+    watch.add_argument("--kinds", metavar="KINDS", default="", help="only these, such as message,contact")
     completion = command("completion", "completion:completion", "print a completion script for your shell")
     completion.add_argument("shell", choices=("bash", "zsh", "fish"))
 
