@@ -6,7 +6,7 @@ Never touches: keys.
 
 from __future__ import annotations
 
-DAY_SECONDS = 86_400
+DAY_SECONDS = 86_400  # a UTC day: leap seconds do not count in Unix time
 
 BUCKETS_BYTES = (4_096, 16_384, 65_536)
 """The three sizes a packet on the wire can have: what it carries cannot be read off its length (DESIGN 4)."""
@@ -47,10 +47,10 @@ MAX_ONE_TIME_KEYS = 500
 CLOCK_SKEW_SECONDS = DAY_SECONDS
 """How far in the future a signed time may lie: clocks of end users differ by hours, seldom by a day."""
 
-ARGON2_OPERATIONS = 4
+ARGON2_OPERATIONS = 4  # passes
 ARGON2_MEMORY_BYTES = 128 * 1024 * 1024
 """About 0.3 s on the reference machine; above RFC 9106's second recommendation (3 passes, 64 MiB)."""
 
-ARGON2_MAX_OPERATIONS = 32
+ARGON2_MAX_OPERATIONS = 32  # passes
 ARGON2_MAX_MEMORY_BYTES = 1024 * 1024 * 1024
 """What a stored wrap may ask for: a damaged file must not take all memory."""

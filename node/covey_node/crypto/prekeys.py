@@ -209,7 +209,7 @@ def _anchored(generation: Generation, now: float) -> Generation:
     """Return a generation that a clock running ahead had dated in the future as if its week were just over."""
     if generation.created_at <= now + CLOCK_SKEW_SECONDS:
         return generation
-    return replace(generation, created_at=int(now) - ROTATION_SECONDS, published_until=int(now))
+    return replace(generation, created_at=max(int(now) - ROTATION_SECONDS, 0), published_until=int(now))
 
 
 def _public_half(local: LocalDevice, pair: OneTimePair) -> OneTimePrekey:

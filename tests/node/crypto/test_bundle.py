@@ -146,6 +146,9 @@ def test_bundles_signed_ahead_keep_their_private_halves_longer(ahead: int, life:
 def test_a_clock_that_ran_ahead_does_not_stop_rotation_or_deletion() -> None:
     bob = Person("bob")
     first = ids(bob.prekeys)[0]
+    for early in (0.5, NOW - 3_000 * DAY_SECONDS):  # a board without a clock starts in 1970
+        at_once = bob.prekeys.rotate(bob.rng, now=early)
+        assert crypto.Prekeys.decode(at_once.encode()).encode() == at_once.encode()
     back = NOW - 3_000 * DAY_SECONDS
     prekeys = bob.prekeys.rotate(bob.rng, now=back)
     assert len(prekeys.generations) == 2
