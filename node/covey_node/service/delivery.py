@@ -78,8 +78,8 @@ class Delivery:
     def _wake(self, key: Key, why: Wake) -> None:
         runner = self._running.get(key)
         if runner is not None:
-            runner.wake(seen=why is Wake.SEEN)
-        if why is Wake.NEW:
+            runner.wake(queued=Wake.NEW in why, seen=Wake.SEEN in why)
+        if Wake.NEW in why:
             self._wanted[key] = None
             self._more.set()
 
@@ -91,9 +91,9 @@ class Delivery:
                     if key[1] != device_key:
                         continue
                     if isinstance(event, Connected):
-                        runner.wake(seen=True)
+                        runner.wake(queued=False, seen=True)
                     elif isinstance(event, Disconnected):
-                        runner.wake(seen=False)
+                        runner.wake(queued=False, seen=False)
 
     async def _expire(self) -> None:
         """End what was not delivered in time and empty what was to disappear, when it is due."""

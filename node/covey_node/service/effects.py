@@ -6,14 +6,14 @@ Owns: the collection. Never touches: the database's tables beyond views.py, sock
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Flag, auto
 
 
-class Wake(Enum):
-    """Why a device's lane is woken."""
+class Wake(Flag):
+    """Why a device's lane is woken; both may hold."""
 
-    NEW = "new"  # something was queued
-    SEEN = "seen"  # the device showed itself: a pause is over
+    NEW = auto()  # something was queued
+    SEEN = auto()  # the device showed itself: a pause is over
 
 
 @dataclass(slots=True)
@@ -36,7 +36,8 @@ class Effects:
 
     def lane(self, contact_id: int, device_key: bytes, why: Wake = Wake.NEW) -> None:
         """A device's lane has something to do."""
-        self.wake[contact_id, device_key] = why
+        key = contact_id, device_key
+        self.wake[key] = self.wake.get(key, why) | why
 
     def drop(self, contact_id: int) -> None:
         """Nothing more goes to a contact."""

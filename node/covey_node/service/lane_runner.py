@@ -63,9 +63,9 @@ class LaneRunner:
         self._written: deque[tuple[float, int]] = deque()
         self._written_more = trio.Event()
 
-    def wake(self, *, seen: bool) -> None:
-        """Look again: something was queued, or the device's connections changed; `seen` ends a pause."""
-        self._reload = True
+    def wake(self, *, queued: bool, seen: bool) -> None:
+        """Look again: something was `queued`, or the device's connections changed; `seen` ends a pause."""
+        self._reload = self._reload or queued
         if seen:
             self._lane.peer_appeared(now=trio.current_time())
         self._woken.set()
