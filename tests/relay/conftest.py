@@ -18,6 +18,7 @@ from covey_relay.metrics import RelayMetrics
 from covey_relay.service import RelayService, open_relay_service
 
 TCP = "/ip4/127.0.0.1/tcp/0"
+TCP6 = "/ip6/::1/tcp/0"
 
 
 @pytest.fixture
@@ -26,11 +27,9 @@ def public() -> Network:
 
 
 @asynccontextmanager
-async def host_on(network: Network, *, identity: Identity | None = None, listen: bool = False) -> AsyncIterator[Host]:
-    """A host; it only dials unless it shall `listen`."""
-    config = HostConfig(
-        identity=identity or Identity.generate(), network=network, listen=(TCP,) if listen else (), max_connections=200
-    )
+async def host_on(network: Network, *listen: str, identity: Identity | None = None) -> AsyncIterator[Host]:
+    """A host; without addresses to listen on it only dials."""
+    config = HostConfig(identity=identity or Identity.generate(), network=network, listen=listen, max_connections=200)
     async with open_host(config) as host:
         yield host
 
@@ -49,24 +48,25 @@ class Relay:
         assert value is not None, f"no metric {name}{labels}"
         return value
 
-    async def client(self) -> Host:
+    async def client(self, family: str = "ip4") -> Host:
         """A new host, connected to the relay; it lives as long as the relay."""
-        host: Host = await self.clients.start(self._run_client)
+        host: Host = await self.clients.start(self._run_client, family)
         return host
 
-    async def _run_client(self, *, task_status: TaskStatus[Host]) -> None:
+    async def _run_client(self, family: str, *, task_status: TaskStatus[Host]) -> None:
         async with host_on(self.host.network) as host:
-            await host.connect(self.host.peer_id, self.host.addrs)
+            addrs = [addr for addr in self.host.addrs if addr.startswith(f"/{family}/")]
+            await host.connect(self.host.peer_id, addrs)
             task_status.started(host)
             await trio.sleep_forever()
 
 
 @asynccontextmanager
-async def relay_on(network: Network, **limits: Any) -> AsyncIterator[Relay]:
+async def relay_on(network: Network, *listen: str, **limits: Any) -> AsyncIterator[Relay]:
     """A relay on loopback with these limits instead of the defaults."""
     identity, registry = Identity.generate(), CollectorRegistry()
     async with (
-        host_on(network, identity=identity, listen=True) as host,
+        host_on(network, *listen or (TCP,), identity=identity) as host,
         open_relay_service(
             host, identity=identity, limits=RelayLimits(**limits), metrics=RelayMetrics(registry)
         ) as service,

@@ -1,5 +1,7 @@
 """CONNECT over real connections on loopback: the handshake, and circuits from their beginning to each of their ends."""
 
+import errno
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,7 +28,7 @@ from covey_core.wire.circuit import (
 )
 from covey_relay import limits
 from covey_relay.limits import AddressCaps
-from tests.relay.conftest import Relay, relay_on
+from tests.relay.conftest import TCP, TCP6, Relay, relay_on
 from tests.support.circuit_client import Acceptor, accepting, dial, reserve, until
 
 SOMEBODY = Identity(bytes(32)).peer_id
@@ -271,6 +273,28 @@ async def test_each_cap_refuses_the_next_circuit_and_a_closed_one_makes_room(
         await first[0].reset()
         await until(lambda: pair.relay.service.circuits == 1)
         await crosses(*await pair.circuit())
+
+
+@pytest.mark.parametrize(
+    "full",
+    ["ip4", pytest.param("ip6", marks=pytest.mark.xfail(reason="the host does not tell inbound IPv6 addresses yet"))],
+)
+async def test_a_circuit_counts_at_the_addresses_of_both_ends(public: Network, full: str) -> None:
+    if not has_ip6():
+        pytest.skip("needs the IPv6 loopback")
+    caps = AddressCaps(1, 99, 99) if full == "ip4" else AddressCaps(99, 1, 99)
+    with trio.fail_after(30):
+        async with relay_on(public, TCP, TCP6, circuits_per_address=caps) as relay:
+            alice, bob = await relay.client("ip6"), await relay.client("ip4")
+            async with accepting(bob):
+                assert (await reserve(bob, relay.host)).status is Status.OK
+                statuses = [(await dial(alice, relay.host, bob.peer_id))[0].status for _ in range(2)]
+    assert statuses == [Status.OK, Status.RESOURCE_LIMIT_EXCEEDED]
+
+
+def has_ip6() -> bool:
+    with socket.socket(socket.AF_INET6) as probe:
+        return probe.connect_ex(("::1", 9)) != errno.EADDRNOTAVAIL
 
 
 async def test_a_draining_relay_resets_circuits_and_opens_none(public: Network) -> None:
