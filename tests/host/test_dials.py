@@ -95,6 +95,16 @@ async def test_a_silent_address_costs_a_bounded_time(public: Network, monkeypatc
             nursery.cancel_scope.cancel()
 
 
+async def test_a_second_address_is_not_dialed_while_the_first_is_quick(public: Network) -> None:
+    with trio.fail_after(30):
+        async with host_on(public, TCP, WS) as bob, host_on(public) as alice:
+            for _ in range(5):
+                await alice.connect(bob.peer_id, bob.addrs)
+                assert [one.transport for one in bob.connections()] == ["tcp"]
+                assert bob._swarm._upgrading == 0
+                await alice.disconnect(bob.peer_id)
+
+
 async def test_a_websocket_peer_that_hangs_up_is_noticed_at_once(public: Network) -> None:
     async def rude(stream: trio.SocketStream) -> None:
         await stream.receive_some()

@@ -68,10 +68,6 @@ async def test_upstream_still_stops_after_its_first_connections() -> None:
 
 @pytest.mark.parametrize("listen", [TCP, WS])
 async def test_leaving_the_block_leaves_nothing_open(public: Network, listen: str) -> None:
-    async def endless(stream: Stream) -> None:
-        await stream.read_some()
-        await trio.sleep_forever()
-
     with trio.fail_after(60):
         async with host_on(public) as warm, host_on(public, listen) as other:
             await warm.connect(other.peer_id, other.addrs)
@@ -79,7 +75,7 @@ async def test_leaving_the_block_leaves_nothing_open(public: Network, listen: st
         before, open_files = tasks(), descriptors()
         async with host_on(public) as alice:
             async with host_on(public, listen) as bob:
-                bob.handle("/test/endless/1", endless)
+                bob.handle("/test/endless/1", _endless)
                 await alice.connect(bob.peer_id, bob.addrs)
                 stream = await alice.open_stream(bob.peer_id, "/test/endless/1")
                 await stream.write(b"x")
@@ -89,6 +85,31 @@ async def test_leaving_the_block_leaves_nothing_open(public: Network, listen: st
         assert await settled(before) <= before
         gc.collect()
         assert descriptors() <= open_files
+
+
+async def test_a_cancelled_block_leaves_nothing_open(public: Network) -> None:
+    with trio.fail_after(60):
+        async with host_on(public, TCP, WS) as alice:
+            before, open_files = tasks(), descriptors()
+            for listen in (TCP, WS):
+                with trio.CancelScope() as scope:
+                    async with host_on(public, listen) as bob:
+                        bob.handle("/test/endless/1", _endless)
+                        await alice.connect(bob.peer_id, bob.addrs)
+                        stream = await alice.open_stream(bob.peer_id, "/test/endless/1")
+                        await stream.write(b"x")
+                        await bob.connect(alice.peer_id, alice.addrs)
+                        scope.cancel()
+                        await trio.sleep_forever()
+                await until_gone(alice)
+            assert await settled(before) <= before
+            gc.collect()
+            assert descriptors() <= open_files
+
+
+async def _endless(stream: Stream) -> None:
+    await stream.read_some()
+    await trio.sleep_forever()
 
 
 async def test_streams_end_with_their_connection_even_when_the_handler_does_not_listen(public: Network) -> None:

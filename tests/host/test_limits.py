@@ -141,3 +141,21 @@ async def test_an_idle_stream_is_dropped_when_it_negotiates_nothing(
                 except StreamError:
                     ended = True
             assert await alice.ping(bob.peer_id) > 0
+
+
+async def test_streams_that_a_peer_never_ends_are_bounded_too(public: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each asks for identify, is answered and closed by us, and stays open on the peer's side."""
+    monkeypatch.setattr(limits, "STREAMS_PER_CONNECTION", 20)
+    with trio.fail_after(30):
+        async with host_on(public) as bob, host_on(public) as alice:
+            await alice.connect(bob.peer_id, bob.addrs)
+            refused = 0
+            for _ in range(40):
+                try:
+                    stream = await alice.open_stream(bob.peer_id, "/ipfs/id/1.0.0")
+                    await stream.read_frame(limit=limits.IDENTIFY_BYTES)
+                except StreamLost:
+                    refused += 1
+            (connection,) = bob._swarm.all_connections()
+            assert refused >= 15
+            assert len(connection.muxed_conn.streams) <= 21  # type: ignore[attr-defined]

@@ -195,7 +195,44 @@ async def test_a_stream_that_nobody_reads_any_more_is_reset_after_a_while(autoju
         other = await bob.accept_stream()
         await stream.write(b"unread")
         await other.close()
-        other.abandoned_at = trio.current_time()  # type: ignore[attr-defined]
+        other.abandon()  # type: ignore[attr-defined]
         await trio.sleep(2 * limits.LINGER_SECONDS + 1)
         assert not bob.streams
         assert not alice.streams
+
+
+async def test_what_comes_on_an_abandoned_stream_takes_no_memory(autojump_clock: Any) -> None:
+    async with yamux_pair() as (alice, bob):
+        stream = await alice.open_stream()
+        other = await bob.accept_stream()
+        await stream.write(b"x" * 100_000)
+        await wait_all_tasks_blocked()
+        other.abandon()  # type: ignore[attr-defined]
+        await stream.write(b"x" * 100_000)
+        await wait_all_tasks_blocked()
+        assert not bob.stream_buffers[other.stream_id]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("ours", [True, False])
+async def test_a_reset_stream_leaves_nothing_behind(autojump_clock: Any, ours: bool) -> None:
+    async with yamux_pair() as (alice, bob):
+        stream = await alice.open_stream()
+        other = await bob.accept_stream()
+        await stream.write(b"x" * 100_000)
+        await wait_all_tasks_blocked()
+        await (other if ours else stream).reset()  # type: ignore[attr-defined]
+        await wait_all_tasks_blocked()
+        assert not bob.streams
+        assert not bob.stream_buffers
+        assert not bob.stream_events
+
+
+async def test_a_frame_over_every_window_is_refused_before_it_is_read(autojump_clock: Any) -> None:
+    async with yamux_pair() as (alice, bob):
+        stream = await alice.open_stream()
+        await bob.accept_stream()
+        size = upstream.MAX_WINDOW_SIZE
+        header = struct.pack("!BBHII", 0, upstream.TYPE_DATA, 0, stream.stream_id, size)
+        await alice.secured_conn.write(header)
+        with trio.fail_after(1):
+            await bob.event_closed.wait()

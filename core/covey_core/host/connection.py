@@ -46,7 +46,7 @@ class _NetStream(NetStream):
     async def close(self) -> None:
         """End our side; what still comes is dropped, and the stream is reset when the peer does not end its own."""
         muxed: Any = self.muxed_stream
-        muxed.abandoned_at = trio.current_time()
+        muxed.abandon()
         await super().close()
 
 
@@ -101,7 +101,8 @@ class Connection(SwarmConn):
         allowed = (
             limits.INBOUND_STREAMS_PER_CONNECTION if self.admitted.is_set() else limits.UNPROVEN_STREAMS_PER_CONNECTION
         )
-        if self._serving >= allowed:
+        muxed: Any = self.muxed_conn
+        if self._serving >= allowed or len(muxed.streams) > limits.STREAMS_PER_CONNECTION:
             with Contained():
                 await muxed_stream.reset()
             return

@@ -28,7 +28,7 @@ MAX_DIALS: Final = 32
 """Outbound dials in flight. go-libp2p: DefaultMaxConcurrentDials."""
 
 DIALED_ADDRESSES: Final = 8
-"""Addresses of one peer that one `connect` tries, at once."""
+"""Addresses of one peer that one `connect` tries."""
 
 # --- streams ---------------------------------------------------------------------------------------------------------
 INBOUND_STREAMS_PER_CONNECTION: Final = 128
@@ -39,6 +39,9 @@ UNPROVEN_STREAMS_PER_CONNECTION: Final = 16
 
 OUTBOUND_STREAMS_PER_CONNECTION: Final = 256
 """Streams we may have open on one connection; py-libp2p's Yamux has 256 slots and would wait for ever."""
+
+STREAMS_PER_CONNECTION: Final = 512
+"""All streams of a connection, with those that one side has closed and the other has not."""
 
 STREAM_WINDOW_BYTES: Final = 1_048_576
 """To what a stream's receive window grows from 256 KiB: 10 MB/s at 100 ms. Upstream's 16 MiB a stream is our memory."""
@@ -55,6 +58,9 @@ STREAM_PROTOCOL_TRIES: Final = 16
 # --- deadlines -------------------------------------------------------------------------------------------------------
 DIAL_SECONDS: Final = 10.0
 """One address: TCP connect, Noise, Yamux, admission. go-libp2p's DefaultDialTimeout is 15 s over all of it."""
+
+NEXT_ADDRESS_SECONDS: Final = 0.25
+"""How long one address of a peer is tried alone before the next one joins it. RFC 8305, 5."""
 
 UPGRADE_SECONDS: Final = 5.0
 """Noise and Yamux on an accepted connection or circuit."""

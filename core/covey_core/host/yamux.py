@@ -17,11 +17,12 @@ from libp2p.stream_muxer.yamux.yamux import (
     TYPE_PING,
     YAMUX_HEADER_FORMAT,
     Yamux,
+    YamuxStream,
 )
 
 from covey_core.host import limits
 from covey_core.host.contained import Contained, shielded
-from covey_core.host.yamux_stream import BufferTable, HardenedStream, StreamTable
+from covey_core.host.yamux_stream import BufferTable, HardenedStream, StreamTable, WindowExceeded
 
 _PING_IDS: Final = 1 << 32
 
@@ -97,9 +98,20 @@ class HardenedYamux(Yamux):
         for stream in list(self.streams.values()):
             left = stream.abandoned_at if isinstance(stream, HardenedStream) else None
             if left is not None and left <= latest:
-                self.stream_buffers.pop(stream.stream_id, None)
                 with Contained():
                     await stream.reset()
+
+    def _finalize_stream_locked(self, stream: YamuxStream, *, fully_closed: bool) -> None:
+        """Drop a reset stream's bytes with it: nobody can read them, and upstream keeps them for 60 to 90 s."""
+        if stream.reset_received:
+            self.stream_buffers.pop(stream.stream_id, None)
+        super()._finalize_stream_locked(stream, fully_closed=fully_closed)
+
+    async def _read_data_body(self, length: int) -> bytes:
+        """Read a frame's bytes; upstream collects up to 16 MiB before it looks at the window."""
+        if length > limits.STREAM_BUFFER_BYTES:
+            raise WindowExceeded
+        return await super()._read_data_body(length)
 
     async def close(self, error_code: int = GO_AWAY_NORMAL) -> None:
         """Say good-bye where the socket takes it within a second, then close; upstream waits for the write lock."""

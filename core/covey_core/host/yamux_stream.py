@@ -34,15 +34,24 @@ class BoundedBuffer(bytearray):
     Upstream keeps whatever a peer sends past its window and only logs it: one stream filled the memory.
     """
 
+    is_abandoned = False
+
+    def abandon(self) -> None:
+        """Drop what is here and whatever still comes."""
+        self.is_abandoned = True
+        self.clear()
+
     def extend(self, data: Any, /) -> None:
         """Take received bytes, or raise `WindowExceeded`."""
+        if self.is_abandoned:
+            return
         if len(self) + len(data) > limits.STREAM_BUFFER_BYTES:
             raise WindowExceeded
         super().extend(data)
 
 
 class HardenedStream(YamuxStream):
-    """One stream. Made from upstream's by `StreamTable`; `abandoned_at` is set when nobody reads it any more."""
+    """One stream. Made from upstream's by `StreamTable`."""
 
     abandoned_at: float | None
     _credit: int
@@ -55,6 +64,13 @@ class HardenedStream(YamuxStream):
         self._is_closed = self.__dict__.pop("closed")
         self._changed = trio.Event()
         self.abandoned_at = None
+
+    def abandon(self) -> None:
+        """Nobody reads this stream any more: what comes is dropped, and in a while it is reset."""
+        self.abandoned_at = trio.current_time()
+        buffer = self.conn.stream_buffers.get(self.stream_id)
+        if isinstance(buffer, BoundedBuffer):
+            buffer.abandon()
 
     @property
     def send_window(self) -> int:
