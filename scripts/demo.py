@@ -23,9 +23,10 @@ from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
-HOME = ROOT / "build" / "demo"
+HOME = Path("build/demo")  # below ROOT, where every command runs
 NETWORK = HOME / "network.json"
 READY_SECONDS = 60.0  # a first start compiles byte code, on a slow machine for a while
+SHORT_CHARS = 48  # of a link: one line of a terminal
 STOP_SECONDS = 10.0  # each component promises to end within this time after SIGTERM
 
 BOLD, DIM, PLAIN = ("\033[1m", "\033[2m", "\033[0m") if sys.stdout.isatty() else ("", "", "")
@@ -34,6 +35,7 @@ BOLD, DIM, PLAIN = ("\033[1m", "\033[2m", "\033[0m") if sys.stdout.isatty() else
 def main() -> int:
     """Run the story; return the exit code."""
     signal.signal(signal.SIGTERM, _ended)
+    os.chdir(ROOT)
     shutil.rmtree(HOME, ignore_errors=True)
     HOME.mkdir(parents=True)
     with contextlib.ExitStack() as running:
@@ -76,30 +78,32 @@ def tell(running: contextlib.ExitStack) -> None:
 
     step("two people: each has an account, a device and an encrypted database of her or his own")
     for name in ("alice", "bob"):
-        secret = HOME / f"{name}.key"
+        secret = ROOT / HOME / f"{name}.key"
         secret.touch(mode=0o600)
         secret.write_bytes(os.urandom(32))
-        covey(name, "init", "--name", name, "--secret-file", str(secret), "--network", link)
-    for name, port in zip(("alice", "bob"), ops[2:], strict=True):
-        serve(running, "node", port, {
-            "COVEY_NODE_HOME": HOME / name, "COVEY_NODE_SECRET_FILE": HOME / f"{name}.key",
-            "COVEY_NODE_LISTEN": "/ip4/127.0.0.1/tcp/0",
-        }, log=name)  # fmt: skip
+        covey(name, "init", "--name", name, "--secret-file", str(HOME / f"{name}.key"), "--network", link)
+    person(running, "alice", ops[2])
+    bob = running.enter_context(contextlib.ExitStack())
+    person(bob, "bob", ops[3])
 
     step("alice invites bob; her link works once; in real life it goes over another channel, or as a QR code")
-    invite = ask("alice", "invite", "--for", "bob")["link"]
+    invite = next(word for word in covey("alice", "invite", "--for", "bob").split() if word.startswith("covey:"))
     covey("bob", "add", invite, "--as", "alice", "--wait", "60s")
     covey("alice", "contacts")
 
-    step("they write to each other")
+    step("they write to each other; in brackets is the path that a message took")
     covey("alice", "send", "bob", "Hi Bob, can you read this?", "--wait", "delivered")
     covey("bob", "history", "alice")
     covey("bob", "send", "alice", "I can, and nobody else can.", "--wait", "delivered")
     covey("alice", "history", "bob", "--mark-read")
     covey("alice", "ping", "bob")
 
-    paths = ask("alice", "status")["contacts"]
-    print(f"  the path in use: {', '.join(str(one['alias']) + ' ' + str(one['path']) for one in paths)}")
+    step("bob's machine is off for a while: what alice writes waits in her outbox, and she sees why")
+    bob.close()
+    covey("alice", "send", "bob", "For when you are back.")
+    person(bob, "bob", ops[3])
+    covey("alice", "send", "bob", "There you are.", "--wait", "delivered")
+    covey("bob", "history", "alice")
 
     step("is it really bob? Both read the same safety number to each other, once, by voice")
     numbers = {
@@ -114,13 +118,11 @@ def tell(running: contextlib.ExitStack) -> None:
 
 def go_on() -> None:
     """Say how to continue by hand, and wait for Enter."""
-    where = HOME.relative_to(Path.cwd()) if HOME.is_relative_to(Path.cwd()) else HOME
-    program = BIN / "covey"
-    short = program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program
+    program = BIN.relative_to(ROOT) / "covey" if BIN.is_relative_to(ROOT) else BIN / "covey"
     step("go on by hand: everything stays up until you press Enter here. In two other terminals:")
-    print(f"    {short} --home {where}/alice chat bob")
-    print(f"    {short} --home {where}/bob chat alice")
-    print(f"    {short} --home {where}/alice status      {short} --help")
+    print(f"    {program} --home {HOME}/alice chat bob")
+    print(f"    {program} --home {HOME}/bob chat alice")
+    print(f"    {program} --home {HOME}/alice status      {program} --help")
     with contextlib.suppress(EOFError):
         input()
 
@@ -151,12 +153,28 @@ def command(program: str, *words: str, env: Mapping[str, str] | None = None) -> 
     return done.stdout
 
 
-def covey(name: str, *words: str) -> None:
-    """Run `covey WORDS` for one person, show the command as one would type it, and what it said."""
-    shown = shlex.join(word if len(word) < 60 else f"{word[:28]}..." for word in words)  # noqa: PLR2004 - one line
+def person(running: contextlib.ExitStack, name: str, ops: int) -> None:
+    """Start somebody's node."""
+    settings = {
+        "COVEY_NODE_HOME": HOME / name, "COVEY_NODE_SECRET_FILE": HOME / f"{name}.key",
+        "COVEY_NODE_LISTEN": "/ip4/127.0.0.1/tcp/0",
+    }  # fmt: skip
+    serve(running, "node", ops, settings, log=name)
+
+
+def covey(name: str, *words: str) -> str:
+    """Run `covey WORDS` for one person, show the command as one would type it and what it said; return that."""
+    shown = shlex.join(shortened(word) for word in words)
     print(f"{BOLD}  {name}${PLAIN} covey {shown}", flush=True)
-    for line in command("covey", "--home", str(HOME / name), *words).splitlines():
-        print(f"      {line}")
+    said = command("covey", "--home", str(HOME / name), *words)
+    for line in said.splitlines():
+        print("      " + " ".join(shortened(word) for word in line.split(" ")))
+    return said
+
+
+def shortened(word: str) -> str:
+    """Return a link by its beginning, everything else as it is."""
+    return f"{word[:32]}..." if "covey:" in word and len(word) > SHORT_CHARS else word
 
 
 def ask(name: str, *words: str) -> Any:
