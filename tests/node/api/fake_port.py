@@ -96,6 +96,7 @@ class FakePort:
         self.changed = trio.Event()  # the subscribers did
         self.delivers: Status | None = Status.DELIVERED  # how far a sent text gets at once
         self.crash: Exception | None = None
+        self.hold: trio.Event | None = None  # when set, `send` answers only after it, long after its events
         self.calls: list[tuple[str, Any]] = []
 
     # --- what tests do to it
@@ -223,6 +224,8 @@ class FakePort:
             path = PathKind.RELAYED if self.delivers is not Status.FAILED else None
             reason = "bob's device is gone" if self.delivers is Status.FAILED else None
             self.advance(view.id, self.delivers, path=path, reason=reason)
+        if self.hold is not None:
+            await self.hold.wait()
         return view
 
     async def react(self, message: str, emoji: str) -> None:

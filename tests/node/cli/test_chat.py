@@ -176,6 +176,18 @@ def test_the_statuses_of_what_was_sent_follow(served: Served) -> None:
         assert terminal.end() == 0
 
 
+def test_events_that_overtake_the_answer_are_still_known_as_ours(served: Served) -> None:
+    served.port.hold = trio.Event()
+    with chatting(served) as terminal:
+        terminal.until("> ")
+        terminal.type("hello\n")
+        terminal.until("hello")
+        terminal.drain(0.5)
+        served.within(served.port.hold.set)
+        assert b"me" not in terminal.until("delivered")
+        assert [view.text for view in served.port.texts.values()] == ["hello"]
+
+
 def test_an_edit_and_a_reaction_are_shown_once_and_other_changes_are_not(served: Served) -> None:
     view = served.within(lambda: served.port.receive("bob", "helo"))
     with chatting(served) as terminal:
