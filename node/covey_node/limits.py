@@ -62,7 +62,7 @@ INCOMING_REQUESTS_MAX = 200  # undecided requests of strangers; further ones are
 LANES_MAX = 64  # devices that are written to at the same time; the others wait their turn
 MESSAGE_LIFETIME_SECONDS = 30 * 24 * 3600  # an undelivered message expires after 30 days, the longest mailbox TTL
 LANE_PAGE = 256  # deliveries that a lane holds in memory at a time, 100 bytes each
-SENT_GRACE_SECONDS = 0.05  # `sent` is written down only for packets that are not acknowledged by then
+SENT_GRACE_SECONDS = 0.25  # `sent` is written down only for packets that are not acknowledged by then
 SWEEP_SECONDS = 3600  # at the latest then it is looked for expired and disappearing messages again
 EVENTS_KEPT = 1024  # events that a reconnecting client can catch up with
 EVENT_BACKLOG = 256  # events one slow client may be behind before it is cut off
@@ -94,7 +94,6 @@ PREKEY_ROTATE_SECONDS = 7 * 24 * 3600  # DESIGN 4: weekly
 PREKEY_KEEP_SECONDS = 45 * 24 * 3600  # DESIGN 4: private halves go 45 days after their last publication
 ONE_TIME_PREKEYS_MAX = 256  # handed out over direct streams and not used yet
 ONE_TIME_PREKEY_SECONDS = 7 * 24 * 3600  # a handed out one-time key that nobody used is forgotten
-REPLAY_MEMORY_SECONDS = 120 * 24 * 3600  # longer than any prekey lives: 7 days current, 30 signed ahead, 45 kept
 
 # --- the process ---
 DRAIN_SECONDS = 2  # answers of the API that are under way at the end get so long; the process has 10 s in all

@@ -21,7 +21,7 @@ from covey_node.service.effects import Effects, Wake
 from covey_node.service.ledger import Ledger
 from covey_node.service.own import Own
 from covey_node.service.people import note_devices
-from covey_node.service.sealing import packet_hash, rank_accepted, save_session
+from covey_node.service.sealing import packet_hash, rank_accepted, received_on
 from covey_node.store import account, contacts, devices, received, replay, sessions
 from covey_node.store.contacts import ContactRow
 from covey_node.store.errors import StoreFull
@@ -91,7 +91,7 @@ class _Opener:
                     session, plaintext = crypto.Session.decode(row.state).decrypt(packet, now=self._now)
                 except crypto.Undecryptable:
                     continue
-                save_session(self._tx, row, session, received_at=self._now)
+                received_on(self._tx, row, session, now=self._now)
                 return self._apply(contact, plaintext)
         return Outcome.UNDECRYPTABLE if known else Outcome.NOT_A_CONTACT
 
@@ -108,7 +108,7 @@ class _Opener:
             session, plaintext = crypto.Session.decode(known.state).decrypt(first.packet, now=self._now)
             if contact is None or contact.state is ContactState.BLOCKED:
                 return Outcome.NOT_A_CONTACT
-            save_session(self._tx, known, session, received_at=self._now)
+            received_on(self._tx, known, session, now=self._now)
             return self._apply(contact, plaintext)
         if replay.seen(self._tx, first.base_key_hash):
             return Outcome.UNDECRYPTABLE
@@ -117,7 +117,7 @@ class _Opener:
         if isinstance(found, Outcome):
             return found
         note_devices(self._tx, self._effects, found, first.devices, now=self._now)
-        replay.remember(self._tx, first.base_key_hash, until=self._now + limits.REPLAY_MEMORY_SECONDS)
+        replay.remember(self._tx, first.base_key_hash, until=accepted.remember_until)
         account.set_prekeys(self._tx, accepted.prekeys.encode())
         row = rank_accepted(self._tx, found.id, accepted.session, now=self._now)
         sessions.add(self._tx, replace(row, last_received_at=self._now))

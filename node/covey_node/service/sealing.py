@@ -89,17 +89,12 @@ def session_row(contact_id: int, session: crypto.Session, *, now: float) -> Sess
     )
 
 
-def save_session(tx: Tx, row: SessionRow, session: crypto.Session, *, received_at: float | None = None) -> None:
-    """Write a session's new state over its old one."""
-    sessions.save(
-        tx,
-        replace(
-            row,
-            state=session.encode(),
-            awaiting_reply=session.awaits_reply,
-            last_received_at=received_at if received_at is not None else row.last_received_at,
-        ),
-    )
+def received_on(tx: Tx, row: SessionRow, session: crypto.Session, *, now: float) -> None:
+    """Write the state of a session on which a packet was opened; it may become the one to send on."""
+    sending = sending_session(sessions.of_device(tx, row.contact_id, row.device_key))
+    sessions.save(tx, replace(row, state=session.encode(), awaiting_reply=session.awaits_reply, last_received_at=now))
+    if sending.id != row.id and crypto.preferred(crypto.Session.decode(sending.state), session) is session:
+        sessions.put_first(tx, row.id, at=max(now, sending.created_at + _STEP))
 
 
 def _seal(tx: Tx, own: Own, contact: ContactRow, device_key: bytes, data: bytes) -> bytes | None:
@@ -107,15 +102,18 @@ def _seal(tx: Tx, own: Own, contact: ContactRow, device_key: bytes, data: bytes)
     if not rows:
         return None
     row = sending_session(rows)
-    session, packet = crypto.Session.decode(row.state).encrypt(data, own.rng)
-    save_session(tx, row, session)
+    session = crypto.Session.decode(row.state)
+    if session.setup_expires_at is not None and session.setup_expires_at <= own.now():
+        return None  # nobody can open this set-up any more: a new one is made from a fresh bundle
+    session, packet = session.encrypt(data, own.rng)
+    sessions.save(tx, replace(row, state=session.encode(), awaiting_reply=session.awaits_reply))
     if len(packet) > limits.PACKET_BYTES:
         raise crypto.PlaintextTooLarge(size=len(packet), limit=limits.PACKET_BYTES)
     return packet
 
 
 def sending_session(rows: Sequence[SessionRow]) -> SessionRow:
-    """Return the session to send on: the newest. `rank_accepted` sees to it that both sides mean the same one."""
+    """Return the session to send on: the newest; `rank_accepted` and `received_on` keep the order."""
     return max(rows, key=lambda row: (row.created_at, row.base_key_hash))
 
 

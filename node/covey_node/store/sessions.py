@@ -98,3 +98,8 @@ def remove(tx: Tx, session_id: int) -> None:
 def remove_of_contact(tx: Tx, contact_id: int) -> None:
     """Delete all sessions with a contact (blocked)."""
     tx.execute("DELETE FROM sessions WHERE contact_id = ?", (contact_id,))
+
+
+def put_first(tx: Tx, session_id: int, *, at: float) -> None:
+    """Make a session the newest of its device, from now on the one to send on."""
+    tx.execute("UPDATE sessions SET created_at = ? WHERE id = ?", (at, session_id))

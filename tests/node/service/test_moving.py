@@ -19,7 +19,10 @@ from covey_node.protocol.frames import Outcome, Packet
 from covey_node.protocol.status import Status
 from covey_node.service.incoming import Incoming
 from covey_node.service.node import Node
-from covey_node.store import sessions
+from covey_node.service.sealing import sending_session
+from covey_node.store import devices, sessions
+from covey_node.store.sessions import SessionRow
+from covey_node.store.tx import Tx
 from tests.support.people import (
     acquaint,
     empty_network,
@@ -77,6 +80,34 @@ async def test_a_lost_session_is_replaced_and_the_message_still_arrives_once(tmp
         await reaches(bob, await say(bob, "alice", "three"), Status.DELIVERED)
         assert await texts(bob, "alice") == ["one", "two", "three"]
         assert await texts(alice, "bob") == ["one", "two", "three"]
+
+
+async def test_two_who_begin_a_session_at_once_meet_on_one(tmp_path: Path) -> None:
+    network = empty_network()
+    async with running_node(tmp_path / "alice", network) as alice, running_node(tmp_path / "bob", network) as bob:
+        await acquaint(alice, bob)
+        for node in (alice, bob):
+            await node._ledger.change(lambda tx, _: sessions.remove_of_contact(tx, 1))
+        first = await say(alice, "bob", "a"), await say(bob, "alice", "b")
+        await reaches(alice, first[0], Status.DELIVERED)
+        await reaches(bob, first[1], Status.DELIVERED)
+        for number in range(4):
+            await reaches(alice, await say(alice, "bob", f"a{number}"), Status.DELIVERED)
+            await reaches(bob, await say(bob, "alice", f"b{number}"), Status.DELIVERED)
+        assert await _sends_on(alice) == await _sends_on(bob)
+        assert sorted(map(str, await texts(alice, "bob"))) == sorted(map(str, await texts(bob, "alice")))
+
+
+async def _sends_on(node: Node) -> bytes:
+    def read(tx: Tx) -> bytes:
+        return sending_session(_all_sessions(tx)).base_key_hash
+
+    return await node._ledger.read(read)
+
+
+def _all_sessions(tx: Tx) -> tuple[SessionRow, ...]:
+    (device,) = devices.of_contact(tx, 1)
+    return sessions.of_device(tx, 1, device.device_key)
 
 
 async def test_a_stranger_with_garbage_ends_only_his_own_stream(tmp_path: Path) -> None:
