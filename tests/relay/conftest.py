@@ -48,6 +48,10 @@ class Relay:
         assert value is not None, f"no metric {name}{labels}"
         return value
 
+    @property
+    def draining(self) -> bool:
+        return self.service._hop.circuits.draining
+
     async def client(self, family: str = "ip4") -> Host:
         """A new host, connected to the relay; it lives as long as the relay."""
         host: Host = await self.clients.start(self._run_client, family)

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from covey_core.errors import StreamLost
-from covey_core.host import Host, Stream
+from covey_core.host import Host, ProtocolRefused, Stream
 from covey_core.identity import Identity
 from covey_core.network import Network
 from covey_core.wire.circuit import (
@@ -28,7 +28,8 @@ from covey_core.wire.circuit import (
 )
 from covey_relay import limits
 from covey_relay.limits import AddressCaps
-from tests.relay.conftest import TCP, TCP6, Relay, relay_on
+from covey_relay.service import open_relay_service
+from tests.relay.conftest import TCP, TCP6, Relay, host_on, relay_on
 from tests.support.circuit_client import Acceptor, accepting, dial, reserve, until
 
 SOMEBODY = Identity(bytes(32)).peer_id
@@ -307,6 +308,41 @@ async def test_a_draining_relay_resets_circuits_and_opens_none(public: Network) 
         await pair.ends_as("drain")
         refused, _ = await dial(pair.alice, pair.relay.host, pair.bob.peer_id)
         assert refused.status is Status.RESOURCE_LIMIT_EXCEEDED
+
+
+async def test_a_circuit_that_was_being_opened_does_not_outlive_the_drain(public: Network) -> None:
+    async with pair_on(public) as pair:
+        pair.acceptor.answer = None
+        near = await pair.alice.open_stream(pair.relay.host.peer_id, HOP_PROTOCOL)
+        payload = encode_hop(HopMessage(HopType.CONNECT, peer=CircuitPeer(pair.bob.peer_id)))
+        await near.write_frame(payload, limit=4096)
+        _, far = await pair.acceptor.next()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pair.relay.service.drain)
+            await until(lambda: pair.relay.draining)
+            await far.write_frame(encode_stop(StopMessage(StopType.STATUS, status=Status.OK)), limit=4096)
+            with pytest.raises(StreamLost):
+                await far.read_some()
+        await pair.ends_as("drain")
+
+
+async def test_a_service_that_ends_takes_its_circuits_and_its_protocol_with_it(public: Network) -> None:
+    identity = Identity.generate()
+    with trio.fail_after(30):
+        async with host_on(public, TCP, identity=identity) as host, host_on(public) as alice, host_on(public) as bob:
+            for client in (alice, bob):
+                await client.connect(host.peer_id, host.addrs)
+            async with accepting(bob) as acceptor:
+                async with open_relay_service(host, identity=identity):
+                    assert (await reserve(bob, host)).status is Status.OK
+                    answer, near = await dial(alice, host, bob.peer_id)
+                    assert answer.status is Status.OK
+                    _, far = await acceptor.next()
+                for end in (near, far):
+                    with pytest.raises(StreamLost):
+                        await end.read_some()
+                with pytest.raises(ProtocolRefused):
+                    await alice.open_stream(host.peer_id, HOP_PROTOCOL)
 
 
 async def test_fifty_circuits_carry_their_own_bytes_at_once(public: Network) -> None:

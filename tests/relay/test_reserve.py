@@ -96,6 +96,39 @@ async def test_a_slot_stays_while_one_connection_of_its_peer_is_left(public: Net
             await until(lambda: relay.service.reservations == 0)
 
 
+async def test_slots_end_with_their_hour_and_unseen_departures_are_noticed(
+    public: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SWEEP_SECONDS", 0.02)
+    with trio.fail_after(20):
+        async with relay_on(public, reservation_seconds=0.05) as relay:
+            alice = await relay.client()
+            await reserve(alice, relay.host)
+            await until(lambda: relay.service.reservations == 0)
+            assert relay.sample("libp2p_relaysvc_reservations_total", type="closed") == 1
+        async with relay_on(public) as relay:
+            alice = await relay.client()
+            await reserve(alice, relay.host)
+            monkeypatch.setattr(relay.host.events, "publish", lambda _: None)
+            await alice.disconnect(relay.host.peer_id)
+            await until(lambda: relay.service.reservations == 0)
+
+
+async def test_a_peer_that_left_while_it_asked_gets_no_slot(public: Network) -> None:
+    class Left:
+        """The hop stream of a peer whose connection has just ended."""
+
+        peer, relayed, remote_addr = Identity.generate().peer_id, False, "/ip4/127.0.0.1/tcp/1"
+
+        async def read_frame(self, *, limit: int) -> bytes:
+            return encode_hop(HopMessage(HopType.RESERVE))
+
+    with trio.fail_after(20):
+        async with relay_on(public) as relay:
+            await relay.service._hop.serve(Left())  # type: ignore[arg-type]
+            assert relay.service.reservations == 0
+
+
 async def test_one_address_holds_only_its_share_of_slots(public: Network) -> None:
     with trio.fail_after(20):
         async with relay_on(public, reservations_per_address=AddressCaps(2, 2, 2)) as relay:

@@ -79,7 +79,7 @@ class Hop:
         )
 
     async def watch(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Free what leaving peers held, as they leave, and slots whose hour is over; runs until cancelled."""
+        """Free the slots of peers as they leave, and slots whose hour is over; runs until cancelled."""
         with self._host.subscribe() as events:
             task_status.started(None)
             while True:
@@ -189,14 +189,9 @@ class Hop:
         return any(not connection.relayed for connection in self._host.connections(peer))
 
     def _free_if_gone(self, peer: PeerId) -> None:
-        """Free the slot and reset the circuits of `peer` if no direct connection to it is left."""
-        if self._is_here(peer):
-            return
-        if self.reservations.release(peer):
+        """Free the slot of `peer` if no direct connection to it is left. Its circuits end with their streams."""
+        if not self._is_here(peer) and self.reservations.release(peer):
             self._metrics.reservation(ReservationEvent.CLOSED)
-        for circuit, junction in self._standing.items():
-            if peer in (circuit.source, circuit.target):
-                junction.stop(CircuitEnd.ERROR)
 
     # --- CONNECT --------------------------------------------------------------------------------------------------
 

@@ -64,7 +64,7 @@ async def run_relay(settings: RelaySettings, lifecycle: Lifecycle) -> None:
         async with (
             open_host(config, metrics=core_metrics) as host,
             open_dht(host, server=True, validators=validators, metrics=dht_metrics) as dht,
-            open_relay_service(host, identity=identity, limits=settings.limits, metrics=relay_metrics) as service,
+            open_relay_service(host, identity=identity, limits=settings.limits, metrics=relay_metrics),
         ):
             complete = _enter(settings, host)
             nursery.start_soon(stay_known, host, dht, identity, complete)
@@ -73,7 +73,6 @@ async def run_relay(settings: RelaySettings, lifecycle: Lifecycle) -> None:
             show_link(complete)
             await lifecycle.stopping.wait()
             health.set_state(State.DRAINING)
-            await service.drain()
         nursery.cancel_scope.cancel()
     _log.info("relay.process.stopped")
 
