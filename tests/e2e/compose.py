@@ -63,7 +63,7 @@ def free_ports(count: int) -> list[int]:
 
 @dataclass
 class Project:
-    """A compose project; its name begins with covey-e2e, so that CI finds what a killed run left behind."""
+    """A compose project of this run of the tests."""
 
     part: str
     profile: str | None = None
@@ -71,7 +71,8 @@ class Project:
     file: str = "docker-compose.yml"
 
     def __post_init__(self) -> None:
-        self.name = f"covey-e2e-{os.getpid()}-{self.part}"  # two runs on one machine do not meet
+        # Two runs on one machine do not meet; CI names its run, to find what it left behind when it is killed.
+        self.name = f"covey-e2e-{os.environ.get('COVEY_E2E_RUN', os.getpid())}-{self.part}"
         self.prefix = free_prefix()
         ports = free_ports(4)
         names = ("COVEY_BOOTSTRAP_PORT", "COVEY_BOOTSTRAP_WS_PORT", "COVEY_RELAY_PORT", "COVEY_RELAY_WS_PORT")
