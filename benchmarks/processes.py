@@ -59,7 +59,9 @@ def component(
     role: str, folder: Path, settings: Mapping[str, object], *, ops: int
 ) -> Iterator[tuple[subprocess.Popen[bytes], float]]:
     """Run covey-ROLE with these settings; yields the process and the seconds until it was ready."""
-    names = {f"COVEY_{role.upper()}_{key}": value for key, value in {**settings, "OPS_ADDR": f"127.0.0.1:{ops}"}.items()}
+    names = {
+        f"COVEY_{role.upper()}_{key}": value for key, value in {**settings, "OPS_ADDR": f"127.0.0.1:{ops}"}.items()
+    }
     started = time.monotonic()
     log = folder / f"{role}.log"
     with running([str(BIN / f"covey-{role}"), "run"], clean_environment(**names), log) as process:
