@@ -75,8 +75,8 @@ class Records:
 
     async def look_up(self, contact_id: int) -> bool:
         """Find a contact's newest record and take it over; whether anything new came. At most once a minute."""
-        now = trio.current_time()
-        if self._dht is None or now - self._looked_up.get(contact_id, -math.inf) < limits.RECORD_LOOKUP_SECONDS_MIN:
+        now, dht = trio.current_time(), self._dht  # the end of `run` takes it away while we wait below
+        if dht is None or now - self._looked_up.get(contact_id, -math.inf) < limits.RECORD_LOOKUP_SECONDS_MIN:
             return False
         contact = await self._ledger.read(lambda tx: contacts.get(tx, contact_id))
         if contact is None or contact.record_key is None or contact.record_secret is None:
@@ -91,7 +91,7 @@ class Records:
 
         async with trio.open_nursery() as nursery:
             for day in (today, today - 1, today + 1):
-                nursery.start_soon(of_day, self._dht, day)
+                nursery.start_soon(of_day, dht, day)
         best = max(
             filter(None, (_open(share, day, value, contact) for day, value in found)), key=_sequence, default=None
         )
