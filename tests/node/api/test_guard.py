@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
 
 import pytest
 
 from covey_node.api.limits import BODY_BYTES
-from tests.node.api.serving import DEADLINE_SECONDS, Served
+from tests.node.api.serving import DEADLINE_SECONDS, Served, serving
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One node for all: nothing here changes it."""
+    with serving(tmp_path_factory.mktemp("home")) as one:
+        yield one
 
 
 def port_of(served: Served) -> int:
