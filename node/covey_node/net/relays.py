@@ -67,6 +67,10 @@ class RelayClient:
         now = time.time()
         return tuple(relay for relay in self.relays.values() if relay.timetable.held(now=now))
 
+    async def wait_change(self) -> None:
+        """Wait until a slot was granted, refused or lost."""
+        await next(iter(self.relays.values())).changed.wait()
+
     def circuit_addrs(self) -> tuple[str, ...]:
         """Return our addresses through the relays that keep a slot for us."""
         return tuple(circuit(addr, self._host.peer_id) for relay in self.held() for addr in relay.addrs)

@@ -49,4 +49,4 @@ class AddressBook:
         def write(tx: Tx, effects: Effects) -> None:
             effects.publish_record = note_own_addrs(tx, addrs)
 
-        await self._ledger.change(write)
+        await self._ledger.note(write)

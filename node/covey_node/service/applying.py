@@ -134,7 +134,7 @@ def _text(
     )
     if row is None:
         return Outcome.DUPLICATE
-    effects.message(row.id)
+    effects.message_now(row)
     effects.contact(contact.id)
     return Outcome.ACCEPTED
 

@@ -58,7 +58,7 @@ def new_text(
     assert row is not None  # noqa: S101 - the id is 128 fresh random bits
     if accepted:
         queue_content(tx, effects, own, contact, content, message_row=row.id)
-    effects.message(row.id)
+    effects.message_now(row)
     return row
 
 

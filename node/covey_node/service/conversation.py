@@ -39,13 +39,13 @@ class Conversation:
         if seconds > limits.DISAPPEAR_SECONDS_MAX:
             raise Refused(f"a message may stay for {limits.DISAPPEAR_SECONDS_MAX // 86400} days at most")
 
-        def send(tx: Tx, effects: Effects) -> MessageView:
+        def send(tx: Tx, effects: Effects) -> int:
             row = find_contact(tx, contact)
             _may_write(tx, row)
             target = find_message(tx, reply_to) if reply_to else None
             if target is not None and target.contact_id != row.id:
                 raise Refused("the message you reply to belongs to another conversation")
-            message = new_text(
+            return new_text(
                 tx,
                 effects,
                 self._own,
@@ -53,10 +53,9 @@ class Conversation:
                 text,
                 reply_to=None if target is None else target.message_id,
                 disappear_seconds=seconds,
-            )
-            return views.message_views(tx, [message])[0]
+            ).id
 
-        return await self._ledger.change(send)
+        return await self._ledger.change_message(send)
 
     async def react(self, message: str, emoji: str) -> None:
         """React to a message; an empty text takes the reaction back."""
@@ -78,7 +77,7 @@ class Conversation:
         """Replace the text of a message of ours on both sides."""
         _check_text(text)
 
-        def edit(tx: Tx, effects: Effects) -> MessageView:
+        def edit(tx: Tx, effects: Effects) -> int:
             row, contact = _target(tx, message, own=True)
             body = Content(row.message_id, row.sent_at, Text(text, row.reply_to), int(row.disappear_seconds or 0))
             if not messages.edit(tx, row.id, text=text, body=encode_content(body), now=self._own.now()):
@@ -86,9 +85,9 @@ class Conversation:
             if contact.state is ContactState.ACCEPTED:  # else it is held back here, and goes out as it is now
                 send_notice_content(tx, effects, self._own, contact, Edit(row.message_id, text))
             effects.message(row.id)
-            return views.message_views(tx, [messages.get(tx, row.id) or row])[0]
+            return row.id
 
-        return await self._ledger.change(edit)
+        return await self._ledger.change_message(edit)
 
     async def delete(self, message: str) -> None:
         """Delete a message of ours on both sides; somebody else's only here."""

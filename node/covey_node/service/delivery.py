@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import trio
 
+from covey_core.errors import FileDamaged
 from covey_core.host import Connected, Disconnected, Host
+from covey_core.logs import get_logger
 from covey_core.peers import public_key_of
 from covey_node import limits
 from covey_node.protocol.status import Status
@@ -17,7 +19,10 @@ from covey_node.service.lane_runner import LaneRunner, Reach
 from covey_node.service.ledger import Ledger
 from covey_node.service.own import Own
 from covey_node.store import deliveries, lanes, messages
+from covey_node.store.errors import StoreError
 from covey_node.store.tx import Tx
+
+log = get_logger("node.delivery")
 
 Key = tuple[int, bytes]
 """A contact's row id and one of its devices' keys."""
@@ -60,6 +65,8 @@ class Delivery:
     async def _run_lane(self, key: Key) -> None:
         try:
             await self._running[key].run(self._slots)
+        except (StoreError, FileDamaged) as exc:
+            log.warning("node.lane.ended", problem=type(exc).__name__)  # it begins anew with the next message or start
         finally:
             del self._running[key]
             if key in self._wanted:
@@ -72,7 +79,7 @@ class Delivery:
                     runner.drop()
         for key, why in effects.wake.items():
             self._wake(key, why)
-        if effects.messages:
+        if effects.expiring:
             self._sweep.set()
 
     def _wake(self, key: Key, why: Wake) -> None:
@@ -99,7 +106,7 @@ class Delivery:
         """End what was not delivered in time and empty what was to disappear, when it is due."""
         while True:
             self._sweep = trio.Event()
-            due = await self._ledger.change(self._sweep_now)
+            due = await self._ledger.note(self._sweep_now)
             wait = float("inf") if due is None else max(0.0, due - self._own.now())
             with trio.move_on_after(min(wait, limits.SWEEP_SECONDS)):
                 await self._sweep.wait()

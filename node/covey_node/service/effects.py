@@ -1,12 +1,14 @@
 """What a transaction changed that others must hear of, collected while it runs and told once it is durable.
 
-Owns: the collection. Never touches: the database's tables beyond views.py, sockets, watchers (the ledger tells them).
+Owns: the collection. Never touches: the database, sockets, watchers (the ledger tells them).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Flag, auto
+
+from covey_node.store.messages import MessageRow
 
 
 class Wake(Flag):
@@ -20,15 +22,20 @@ class Wake(Flag):
 class Effects:
     """Row ids of changed messages and contacts, lanes to wake, connections to drop, in the order they came up."""
 
-    messages: dict[int, None] = field(default_factory=dict)
+    messages: dict[int, MessageRow | None] = field(default_factory=dict)  # None: to be read at the end
     contacts: dict[int, None] = field(default_factory=dict)
     wake: dict[tuple[int, bytes], Wake] = field(default_factory=dict)
     dropped: dict[int, None] = field(default_factory=dict)  # contacts whose lanes must forget what they hold
     publish_record: bool = False
+    expiring: bool = False  # a changed message disappears some day
 
     def message(self, row_id: int) -> None:
         """A message was added or changed."""
         self.messages[row_id] = None
+
+    def message_now(self, row: MessageRow) -> None:
+        """A message was added or changed and now reads so: it is not read again for those who watch."""
+        self.messages[row.id] = row
 
     def contact(self, contact_id: int) -> None:
         """A contact was added or changed."""

@@ -26,6 +26,7 @@ from covey_node.service.ledger import Ledger
 from covey_node.service.own import Own
 from covey_node.service.settling import settle
 from covey_node.store import lanes
+from covey_node.store.lanes import Sealed
 from covey_node.store.tx import Tx
 
 
@@ -60,6 +61,7 @@ class LaneRunner:
         self._woken = trio.Event()
         self._reload = True
         self._dropped = False
+        self._ready: dict[int, bytes] = {}  # packets read along with their ids, for the very next write
         self._written: deque[tuple[float, int]] = deque()
         self._written_more = trio.Event()
 
@@ -95,15 +97,20 @@ class LaneRunner:
         if not self._reload or len(self._lane) > limits.LANE_PAGE // 2:
             return
         self._reload = False
+        room = limits.UNACKED_PACKETS_MAX - len(self._lane) if self._lane.phase is Phase.OPEN else 0
+
+        def look(tx: Tx) -> tuple[tuple[int, ...], tuple[Sealed, ...]]:
+            ids = lanes.ids(tx, self._contact_id, self._device_key, after=self._loaded, limit=limits.LANE_PAGE)
+            return ids, lanes.packets(tx, ids[:room]) if ids and room > 0 else ()
+
         try:
-            found = await self._ledger.read(
-                lambda tx: lanes.ids(tx, self._contact_id, self._device_key, after=self._loaded, limit=limits.LANE_PAGE)
-            )
+            found, sealed = await self._ledger.read(look)
         except BaseException:
             self._reload = True  # cancelled with the stream: nothing was taken over
             raise
         for row_id in found:
             self._lane.queue(row_id)
+        self._ready = {row.id: row.packet for row in sealed if row.packet is not None}
         if found:
             self._loaded = found[-1]
         if len(found) == limits.LANE_PAGE:
@@ -146,9 +153,9 @@ class LaneRunner:
 
         def note(tx: Tx, effects: Effects) -> None:
             for row in lanes.postpone_device(tx, self._contact_id, self._device_key, until=until, reason=reason):
-                effects.message(row.id)
+                effects.message_now(row)
 
-        await self._ledger.change(note)
+        await self._ledger.note(note)
 
     async def _pump(self, stream: ChatStream) -> None:
         """Send and take acknowledgements until idle; a lost stream or a broken rule ends it with a reason."""
@@ -199,7 +206,7 @@ class LaneRunner:
                 return batch, None
 
     async def _send(self, stream: ChatStream, batch: Sequence[Send]) -> None:
-        found = await self._packets(batch)
+        found = await self._packets([item.delivery for item in batch])
         now = trio.current_time()
         packets = []
         for item in batch:
@@ -213,9 +220,13 @@ class LaneRunner:
             self._written.extend((now, item.delivery) for item in batch)
             self._written_more.set()
 
-    async def _packets(self, batch: Sequence[Send]) -> dict[int, bytes | None]:
+    async def _packets(self, wanted: Sequence[int]) -> dict[int, bytes | None]:
         """Return what is to be written; a content without a session gets one first, over the connection that stands."""
-        ids = [item.delivery for item in batch]
+        ready: dict[int, bytes | None] = {**self._ready}
+        self._ready = {}
+        ids = [row_id for row_id in wanted if row_id not in ready]
+        if not ids:
+            return ready
         rows = await self._ledger.read(lambda tx: lanes.packets(tx, ids))
         if any(row.packet is None for row in rows):
             with trio.move_on_after(limits.OPEN_CHAT_SECONDS) as scope:
@@ -223,7 +234,7 @@ class LaneRunner:
             if scope.cancelled_caught:
                 raise StreamLost("the other side did not answer the question for its keys")
             rows = await self._ledger.read(lambda tx: lanes.packets(tx, ids))
-        return {row.id: row.packet for row in rows}
+        return ready | {row.id: row.packet for row in rows}
 
     async def _read_acks(self, stream: ChatStream, acks: trio.MemorySendChannel[Ack]) -> None:
         while (ack := await stream.next_ack()) is not None:
@@ -247,9 +258,15 @@ class LaneRunner:
             done = self._lane.acked(ack.number, ack.outcome, now=now, jitter=jitter)
             if done is not None:
                 settled.append(done)
-        lost = await self._ledger.change(
-            lambda tx, effects: settle(tx, effects, self._own, self._contact_id, self._device_key, settled, path=path)
-        )
+        try:
+            lost = await self._ledger.change(
+                lambda tx, effects: settle(
+                    tx, effects, self._own, self._contact_id, self._device_key, settled, path=path
+                )
+            )
+        except BaseException:
+            self._loaded, self._reload = 0, True  # not written down: these are sent again and answered as duplicates
+            raise
         self._woken.set()
         if lost:
             self._lane = _restarted(self._lane)
@@ -269,12 +286,12 @@ class LaneRunner:
                 if row_id in self._lane:
                     ids.append(row_id)
             if ids:
-                await self._ledger.change(partial(_show_sent, ids, self._own.now(), path))
+                await self._ledger.note(partial(_show_sent, ids, self._own.now(), path))
 
 
 def _show_sent(ids: Sequence[int], now: float, path: str, tx: Tx, effects: Effects) -> None:
     for row in lanes.mark_sent(tx, ids, now=now, path=path):
-        effects.message(row.id)
+        effects.message_now(row)
 
 
 def _restarted(old: Lane) -> Lane:

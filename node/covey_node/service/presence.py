@@ -67,5 +67,5 @@ class Presence:
             def note(tx: Tx, _effects: Effects) -> None:
                 contacts.seen(tx, found[0], now=self._own.now())
 
-            await self._ledger.change(note)
+            await self._ledger.note(note)
         return found[1]

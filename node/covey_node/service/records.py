@@ -108,7 +108,10 @@ class Records:
             self._changed.set()
 
     async def _publish(self, dht: Dht) -> bool:
-        key, value = await self._ledger.change(lambda tx, _effects: self._make(tx))
+        made = await self._ledger.note(lambda tx, _effects: self._make(tx))
+        if made is None:
+            return False
+        key, value = made
         try:
             holders = await dht.put(key, value)
         except CoveyError as exc:

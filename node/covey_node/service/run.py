@@ -161,7 +161,7 @@ async def _tidy(ledger: Ledger, own: Own) -> None:
         housekeeping.shrink(tx)
 
     while True:
-        await ledger.change(tidy)
+        await ledger.note(tidy)
         await trio.sleep(limits.TIDY_SECONDS)
 
 

@@ -43,7 +43,7 @@ def settle(
         if item.outcome.delivered:
             row = deliveries.finish(tx, item.delivery, Status.DELIVERED, now=now, path=path)
             if row is not None:
-                effects.message(row.id)
+                effects.message_now(row)
         elif item.outcome is Outcome.UNDECRYPTABLE:
             lost = True
         elif item.outcome is Outcome.TOO_MANY_REQUESTS:
@@ -56,7 +56,7 @@ def settle(
         else:
             row = deliveries.finish(tx, item.delivery, Status.FAILED, now=now, reason=_NOT_A_CONTACT)
             if row is not None:
-                effects.message(row.id)
+                effects.message_now(row)
     if any(item.outcome is Outcome.UNDECRYPTABLE for item in settled):
         lanes.unseal_all(tx, contact_id, device_key)
         device = devices.get(tx, contact_id, device_key)

@@ -82,7 +82,12 @@ class Database:
         return result
 
     async def _wait(self, call: Call, *, last: bool = False) -> Any:
-        async with self._room:
+        await trio.lowlevel.checkpoint_if_cancelled()  # with room in the line, all waiting is done below
+        try:
+            self._room.acquire_nowait()
+        except trio.WouldBlock:
+            await self._room.acquire()
+        try:
             if self._closed and not last:
                 raise StoreClosed("the database is closed")
             waiting = _Waiting(call)
@@ -93,6 +98,8 @@ class Database:
                 await self._lead()
             assert waiting.result is not None  # noqa: S101 - set by whoever led the batch
             return waiting.result.unwrap()
+        finally:
+            self._room.release()
 
     async def _wait_in_line(self, waiting: _Waiting) -> None:
         try:
