@@ -1,6 +1,7 @@
 """What the images hold, and what the containers may do."""
 
 import json
+import tomllib
 
 import pytest
 
@@ -15,6 +16,7 @@ PACKAGES = {
     "bootstrap": {"covey_core", "covey_bootstrap"},
 }
 COMMANDS = {"node": {"covey", "covey-node"}, "relay": {"covey-relay"}, "bootstrap": {"covey-bootstrap"}}
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 SIZE_LIMIT_BYTES = 230_000_000  # DESIGN 10
 
 
@@ -65,6 +67,7 @@ def test_an_image_is_small_labelled_and_runs_as_nobody(images: None, role: str) 
     assert config["Healthcheck"]["Test"][0] == "CMD"
     assert config["Labels"]["org.opencontainers.image.title"] == f"covey-{role}"
     assert config["Labels"]["org.opencontainers.image.licenses"] == "Apache-2.0"
+    assert config["Labels"]["org.opencontainers.image.version"] == VERSION
     secret_words = ("KEY", "SECRET", "TOKEN", "PASS")
     assert [e for e in config["Env"] if any(word in e.split("=")[0] for word in secret_words)] == []
 
@@ -73,7 +76,7 @@ def test_an_image_is_small_labelled_and_runs_as_nobody(images: None, role: str) 
 def test_every_command_of_an_image_tells_its_version(images: None, role: str) -> None:
     for command in COMMANDS[role]:
         words = ("run", "--rm", "--read-only", "--network", "none", "--entrypoint", command, f"covey-{role}:{TAG}")
-        assert "0.1.0" in docker(*words, "--version").stdout
+        assert VERSION in docker(*words, "--version").stdout
 
 
 @pytest.mark.parametrize("service", ["bootstrap", "relay", "alice", "bob"])
