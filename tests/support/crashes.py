@@ -12,10 +12,10 @@ from __future__ import annotations
 import json
 import os
 import random
+import select
 import shutil
 import socket
 import sys
-import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -52,27 +52,52 @@ def main() -> None:
 
 def run_once(home: Path, role: str, point: int) -> tuple[bool, str | None]:
     """One run; whether the first person died in it, and what was wrong afterwards."""
-    network = empty_network()
-    ports = {"victim": free_port(), "other": free_port()}
     inviter = "victim" if role == "inviter" else "other"
-    other = fork(lambda: trio.run(live, home, "other", inviter, network, ports, 0))
-    victim = fork(lambda: trio.run(live, home, "victim", inviter, network, ports, point))
+    scene = Scene(home, inviter, empty_network(), {"victim": free_port(), "other": free_port()})
+    other = fork(lambda: trio.run(live, scene, "other", 0))
+    victim = fork(lambda: trio.run(live, scene, "victim", point))
     died = wait(victim) == DIED
     if died:
-        victim = fork(lambda: trio.run(live, home, "victim", inviter, network, ports, 0))
+        victim = fork(lambda: trio.run(live, scene, "victim", 0))
         if (code := wait(victim)) != 0:
             return died, f"the one who died did not finish when started again (exit {code})"
     if (code := wait(other)) != 0:
         return died, f"the other one did not finish (exit {code})"
+    scene.close()
     return died, judge(home)
 
 
-async def live(home: Path, me: str, inviter: str, network: Network, ports: dict[str, int], deadly_point: int) -> None:
+class Scene:
+    """What both processes of a run know, also one that was started again."""
+
+    def __init__(self, home: Path, inviter: str, network: Network, ports: dict[str, int]) -> None:
+        self.home = home
+        self.inviter = inviter
+        self.network = network
+        self.ports = ports
+        # A byte in a pipe says that something has happened; nobody takes it out, so it is true for ever.
+        self._pipes = {name: os.pipe() for name in ("link", "victim", "other")}
+
+    def announce(self, what: str) -> None:
+        """Say that the link is there, or that a person has finished."""
+        os.write(self._pipes[what][1], b".")
+
+    async def hears(self, what: str) -> None:
+        """Wait until that was said."""
+        await trio.lowlevel.wait_readable(self._pipes[what][0])
+
+    def close(self) -> None:
+        for ends in self._pipes.values():
+            for end in ends:
+                os.close(end)
+
+
+async def live(scene: Scene, me: str, deadly_point: int) -> None:
     """One person's part: meet, say two things, read two things; every step may have been done in a life before."""
-    them = "other" if me == "victim" else "victim"
+    home, them = scene.home, "other" if me == "victim" else "victim"
     with trio.fail_after(RUN_SECONDS):
-        async with running_node(home / me, network, port=ports[me], on_commit=deadly(deadly_point)) as node:
-            await meet(node, home, me, them, invites=me == inviter)
+        async with running_node(home / me, scene.network, port=scene.ports[me], on_commit=deadly(deadly_point)) as node:
+            await meet(scene, node, me, them)
             said = Path(home / f"{me}.said")
             for number in range(len(lines(said)), TEXTS):
                 attempt = f"{me} {number} {os.urandom(4).hex()}"
@@ -81,29 +106,24 @@ async def live(home: Path, me: str, inviter: str, network: Network, ports: dict[
             await until(node, lambda: all_arrived(node, them))
             await node.mark_read(them)
             await until(node, lambda: nothing_open(node, them))
-            (home / f"{me}.finished").touch()
-            await appears(home / f"{them}.finished")
+            scene.announce(me)
+            await scene.hears(them)
             (home / f"{me}.history").write_text(json.dumps(await history(node, them)))
 
 
-async def meet(node: Node, home: Path, me: str, them: str, *, invites: bool) -> None:
-    link = home / "link"
-    if invites and not await in_state(node, them, ContactState.ACCEPTED):
+async def meet(scene: Scene, node: Node, me: str, them: str) -> None:
+    link = scene.home / "link"
+    if me == scene.inviter and not await in_state(node, them, ContactState.ACCEPTED):
         if not link.exists():
             invite = await node.invite(label=them, valid_seconds=3600, one_use=True)
             assert invite.link is not None
-            (home / "link.new").write_text(invite.link)
-            (home / "link.new").rename(link)
-    elif not invites and not any(view.alias == them for view in await node.contacts()):
-        await appears(link)
+            (scene.home / "link.new").write_text(invite.link)
+            (scene.home / "link.new").rename(link)
+            scene.announce("link")
+    elif me != scene.inviter and not any(view.alias == them for view in await node.contacts()):
+        await scene.hears("link")
         await node.add(link.read_text(), alias=them, intro=f"I am {me}")
     await until(node, lambda: in_state(node, them, ContactState.ACCEPTED))
-
-
-async def appears(path: Path) -> None:
-    """Wait for a file of the other process."""
-    while not path.exists():  # noqa: ASYNC110, ASYNC240 - another process cannot set an event here
-        await trio.sleep(0.02)
 
 
 async def all_arrived(node: Node, them: str) -> bool:
@@ -172,15 +192,17 @@ def fork(function: Callable[[], None]) -> int:
 
 
 def wait(pid: int) -> int:
-    end = time.monotonic() + RUN_SECONDS + 10
-    while time.monotonic() < end:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.01)
-    os.kill(pid, 9)
-    os.waitpid(pid, 0)
-    return -1
+    """The exit code of a process; one that does not end in time is killed, and -1."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        ended, _, _ = select.select([descriptor], [], [], RUN_SECONDS + 10)
+    finally:
+        os.close(descriptor)
+    if not ended:
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+        return -1
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def free_port() -> int:

@@ -89,7 +89,7 @@ class LaneRunner:
                     if self._lane.empty and not self._reload:
                         return
                     await self._sleep(until)
-                case Send():  # pragma: no cover - only an open lane sends
+                case Send():
                     raise AssertionError("a closed lane cannot send")
 
     async def _load(self) -> None:
