@@ -149,6 +149,12 @@ async def test_ip6_and_two_ports_and_announced_addresses(public: Network) -> Non
                 await alice.connect(bob.peer_id, [address])
                 (seen,) = alice.connections()
                 assert seen.remote_addr == address.partition("/p2p/")[0]
+                (seen,) = bob.connections()
+                kind, ip, _, port = seen.remote_addr.split("/")[1:5]
+                assert (kind, ip) == (("ip6", "::1") if "ip6" in address else ("ip4", "127.0.0.1"))
+                assert int(port) > 0
+                assert seen.transport == ("ws" if "/ws" in address else "tcp")
+                assert bob._swarm._per_ip == {"::/56" if "ip6" in address else "127.0.0.1": 1}
                 await alice.disconnect(bob.peer_id)
             assert carol.addrs == tuple(f"{one}/p2p/{carol.peer_id}" for one in announced)
 

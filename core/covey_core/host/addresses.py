@@ -24,9 +24,12 @@ def parse(text: str) -> Multiaddr:
     if len(text) > core_limits.ADDRESS_MAX_CHARS:
         raise SettingsInvalid(f"an address of {len(text)} characters is no multiaddr")
     try:
-        return Multiaddr(text)
-    except (MultiaddrError, ValueError, TypeError) as exc:
+        address = Multiaddr(text)
+        address.to_bytes()
+        tuple(address.items())  # some texts are taken and make bytes that are no address: /ip4/192.0.2.1/ip6zone/x
+    except (MultiaddrError, LookupError, ValueError, TypeError) as exc:
         raise SettingsInvalid(f"{text!r} is no multiaddr such as /ip4/192.0.2.1/tcp/4001") from exc
+    return address
 
 
 def names(address: Multiaddr) -> tuple[str, ...]:

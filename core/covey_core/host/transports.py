@@ -62,10 +62,14 @@ async def _resolve(address: Multiaddr) -> Multiaddr:
 
 
 def remote_address(closer: ReadWriteCloser, listener: Multiaddr) -> Multiaddr:
-    """Return where an accepted connection came from, with the transport of the listener it came to."""
+    """Return where an accepted connection came from, with the transport of the listener it came to.
+
+    libp2p's TCP stream knows no IPv6 address: the system tells four values for one, and it wants two.
+    """
     pair: tuple[str, int] | None = None
     with Contained():
-        pair = closer.get_remote_address()
+        tcp: Any = closer
+        pair = tcp.stream.socket.getpeername()[:2]
     if pair is None:
         return Multiaddr("/ip4/0.0.0.0/tcp/0")
     host = pair[0].partition("%")[0].removeprefix("::ffff:")
