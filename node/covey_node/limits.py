@@ -74,7 +74,7 @@ INVITE_LINK_BYTES = 8 * 1024  # with a network of a dozen relays
 INVITES_MAX = 1000  # open invites of one account
 
 CALL_SECONDS = 900  # who has our request hears from us so often; it costs both one connection
-CALLS_MAX = 32  # unanswered contacts that are called at one time
+CALLS_MAX = 32  # devices that are called at one time, those seen last first
 
 # --- relay client (docs/spec/circuit.md) ---
 RESERVATIONS_WANTED = 2  # DESIGN 3: two relays of different operators
@@ -89,6 +89,7 @@ RECORD_RETRY_SECONDS = 30  # no holder took the record: try again
 RECORD_SETTLE_SECONDS = 2  # addresses that change come in bursts (two relays, two listeners)
 RECORD_LIFETIME_SECONDS = 48 * 3600  # a record is good for its day and for clocks that are off
 RECORD_LOOKUP_SECONDS_MIN = 60  # a contact that cannot be reached is looked up at most once a minute
+RECORD_SEQUENCE_MAX = 2**63 - 1  # the largest integer of SQLite; ours begin at the Unix time
 RECORD_PLAINTEXT_BYTES = 24 * 1024 - 40  # a record holds 24 KiB of ciphertext; nonce and tag take 40 bytes
 PREKEY_ROTATE_SECONDS = 7 * 24 * 3600  # DESIGN 4: weekly
 PREKEY_KEEP_SECONDS = 45 * 24 * 3600  # DESIGN 4: private halves go 45 days after their last publication

@@ -58,6 +58,7 @@ class RelayClient:
     def __init__(self, host: Host, relays: tuple[RelayEntry, ...], on_change: Callable[[], None]) -> None:
         self._host = host
         self._on_change = on_change
+        self._any_change = trio.Event()
         self.relays = {relay.peer: relay for relay in map(_relay, relays)}
         self._wanted = min(limits.RESERVATIONS_WANTED, len(self.relays))
         host.handle(STOP_PROTOCOL, self._serve_stop)
@@ -69,7 +70,7 @@ class RelayClient:
 
     async def wait_change(self) -> None:
         """Wait until a slot was granted, refused or lost."""
-        await next(iter(self.relays.values())).changed.wait()
+        await self._any_change.wait()
 
     def circuit_addrs(self) -> tuple[str, ...]:
         """Return our addresses through the relays that keep a slot for us."""
@@ -185,6 +186,8 @@ class RelayClient:
         for relay in self.relays.values():
             relay.changed.set()
             relay.changed = trio.Event()
+        self._any_change.set()
+        self._any_change = trio.Event()
         self._on_change()
 
 

@@ -21,6 +21,7 @@ from covey_node.service import views
 from covey_node.service.acquaintance import Acquaintance
 from covey_node.service.composing import own_name
 from covey_node.service.conversation import Conversation
+from covey_node.service.delivery import Delivery
 from covey_node.service.ledger import Ledger
 from covey_node.service.naming import find_contact
 from covey_node.service.own import Own
@@ -58,6 +59,7 @@ class Parts:
     reach: ContactReach
     records: Records
     presence: Presence
+    delivery: Delivery
     version: str
     started_at: float
     state: Callable[[], str]

@@ -109,7 +109,14 @@ async def open_node(
         BundleServer(host, partial(_hand_out_bundle, ledger, own))
         delivery = Delivery(ledger, own, host, reach)
         await addresses.note()
-        for task in (addresses.run, relays.run, records.run, presence.run, delivery.run, Calling(ledger, reach).run):
+        for task in (
+            addresses.run,
+            relays.run,
+            records.run,
+            presence.run,
+            delivery.run,
+            Calling(ledger, reach, relays).run,
+        ):
             nursery.start_soon(task)
         nursery.start_soon(_tidy, ledger, own)
         yield Node(
@@ -122,6 +129,7 @@ async def open_node(
                 reach=reach,
                 records=records,
                 presence=presence,
+                delivery=delivery,
                 version=version(),
                 started_at=now(),
                 state=state,

@@ -53,6 +53,22 @@ async def test_messages_survive_restarts_of_both_and_go_out_when_the_other_is_ba
             assert await texts(alice, "bob") == ["while you were out", "back again"]
 
 
+async def test_who_comes_back_is_noticed_at_once_also_through_a_relay(tmp_path: Path) -> None:
+    async with (
+        running_relay() as (network, _, _),
+        running_node(tmp_path / "alice", network, listens=False) as alice,
+    ):
+        async with running_node(tmp_path / "bob", network, listens=False) as bob:
+            await acquaint(alice, bob)
+        waiting = await say(alice, "bob", "for later")
+        await until(alice, lambda: _has_reason(alice, waiting))
+        (lane,) = alice._parts.delivery._running.values()
+        lane._lane._not_before = trio.current_time() + 1000  # as after hours without an answer
+        async with running_node(tmp_path / "bob", network, listens=False) as bob:
+            await reaches(alice, waiting, Status.DELIVERED)
+            assert await texts(bob, "alice") == ["for later"]
+
+
 async def test_a_contact_who_moved_is_found_by_its_record(tmp_path: Path) -> None:
     async with running_relay() as (network, _, _):
         async with (
