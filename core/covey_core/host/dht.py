@@ -6,7 +6,6 @@ own, not py-libp2p's: docs/adr/0015 says why. Never touches: what the values mea
 
 from __future__ import annotations
 
-import math
 import random
 import secrets
 import time
@@ -25,6 +24,7 @@ from covey_core.host.dht_server import DhtServer
 from covey_core.host.kad_addrs import dialable
 from covey_core.host.kad_client import request
 from covey_core.host.kad_lookup import Lookup
+from covey_core.host.kad_search import search
 from covey_core.host.kad_store import PutOutcome, RecordStore, RecordValidator
 from covey_core.host.kad_table import RoutingTable, position
 from covey_core.host.kad_wire import KadMessage, KadPeer, Kind, rfc3339
@@ -234,28 +234,13 @@ class Dht:
         if not start:
             start = tuple(KadPeer(peer, addrs) for peer, addrs in self._seeds.items())
         lookup = Lookup(position(key), start, own=self._host.peer_id)
-        send, receive = trio.open_memory_channel[tuple[KadPeer, _Closer | None]](limits.CONCURRENT_REQUESTS)
-
-        async def ask_one(peer: KadPeer) -> None:
-            await send.send((peer, await ask(peer)))
-
-        async with trio.open_nursery() as nursery:
-            while not lookup.over and not enough():
-                for peer in lookup.to_ask():
-                    nursery.start_soon(ask_one, peer)
-                hurry = lookup.waiting_only and impatient()
-                with trio.move_on_after(limits.PATIENCE_SECONDS if hurry else math.inf) as waited:
-                    answered, closer = await receive.receive()
-                if waited.cancelled_caught:
-                    for slow in lookup.slow():
-                        self._table.failed(slow.peer, now=trio.current_time())
-                    break
-                if closer is None:
-                    lookup.failed(answered.peer)
-                else:
-                    lookup.answered(answered.peer, self._worth_asking(closer))
-            nursery.cancel_scope.cancel()
+        for slow in await search(lookup, lambda peer: self._asked(peer, ask), enough=enough, impatient=impatient):
+            self._table.failed(slow.peer, now=trio.current_time())
         return lookup
+
+    async def _asked(self, peer: KadPeer, ask: Callable[[KadPeer], Awaitable[_Closer | None]]) -> _Closer | None:
+        closer = await ask(peer)
+        return None if closer is None else self._worth_asking(closer)
 
     def _worth_asking(self, peers: _Closer) -> list[KadPeer]:
         """Return the named peers that we could reach and that did not just fail to answer."""
