@@ -68,6 +68,14 @@ def public_key_of(peer: PeerId) -> bytes:
     return raw[len(_ED25519) :]
 
 
+def ed25519_key_in(peer: PeerId) -> bytes | None:
+    """Return the 32-byte Ed25519 public key inside a PeerId, None for a foreign peer with a key of another type."""
+    try:
+        return public_key_of(peer)
+    except ProtocolViolation:
+        return None
+
+
 def short(peer: PeerId) -> str:
     """Return the last 6 characters: enough for a debug log, too few to name somebody."""
     return peer[-6:]

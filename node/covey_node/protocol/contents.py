@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 
 from covey_core.errors import ProtocolViolation
 from covey_node import limits
+from covey_node.crypto.primitives import check_ed25519
 from covey_node.protocol.pb import content_pb2 as pb
 
 
@@ -224,7 +225,7 @@ def _optional_reachability(message: pb.ContactAccept) -> Reachability | None:
 
 def _reachability_from_pb(message: pb.Reachability) -> Reachability:
     return Reachability(
-        record_key=_exactly(message.record_key, limits.RECORD_KEY_BYTES, "record key"),
+        record_key=check_ed25519(_exactly(message.record_key, limits.RECORD_KEY_BYTES, "record key")),
         record_secret=_exactly(message.record_secret, limits.RECORD_KEY_BYTES, "record secret"),
         addrs=decode_addrs(message.addrs),
     )

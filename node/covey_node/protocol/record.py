@@ -48,6 +48,8 @@ class InnerRecord:
             raise ProtocolViolation("inner record is not protobuf") from exc
         if message.account_key != account_key:
             raise ProtocolViolation("a contact record of another account")
+        if message.sequence > limits.RECORD_SEQUENCE_MAX:
+            raise ProtocolViolation(f"inner record of sequence {message.sequence} is over {limits.RECORD_SEQUENCE_MAX}")
         if len(message.bundle) > limits.BUNDLE_BYTES:
             raise ProtocolViolation(f"bundle of {len(message.bundle)} bytes is over {limits.BUNDLE_BYTES}")
         record = cls(message.account_key, message.sequence, decode_addrs(message.addrs), message.bundle)

@@ -11,7 +11,7 @@ import trio
 from covey_core.errors import FileDamaged
 from covey_core.host import Connected, Disconnected, Host
 from covey_core.logs import get_logger
-from covey_core.peers import public_key_of
+from covey_core.peers import ed25519_key_in
 from covey_node import limits
 from covey_node.protocol.status import Status
 from covey_node.service.effects import Effects, Wake
@@ -93,7 +93,7 @@ class Delivery:
     async def _watch_connections(self) -> None:
         with self._host.subscribe() as events:
             async for event in events:
-                device_key = public_key_of(event.peer)
+                device_key = ed25519_key_in(event.peer)
                 for key, runner in list(self._running.items()):
                     if key[1] != device_key:
                         continue

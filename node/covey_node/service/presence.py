@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from covey_core.host import Connected, Host
-from covey_core.peers import PeerId, public_key_of
+from covey_core.peers import PeerId, ed25519_key_in
 from covey_node.net.dialer import Dialer
 from covey_node.service.effects import Effects
 from covey_node.service.ledger import Ledger
@@ -50,7 +50,9 @@ class Presence:
 
     async def _note(self, peer: PeerId, *, seen: bool) -> str | None:
         """Write down that a contact's device was seen; return the contact's name, None for strangers and relays."""
-        key = public_key_of(peer)
+        key = ed25519_key_in(peer)
+        if key is None:
+            return None
 
         def find(tx: Tx) -> tuple[int, str] | None:
             for device in devices.with_key(tx, key):

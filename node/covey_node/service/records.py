@@ -86,12 +86,13 @@ class Records:
         today = crypto.day_of(self._own.now())
         found: list[tuple[int, bytes]] = []
 
-        async def of_day(dht: Dht, day: int) -> None:
-            found.extend((day, value) for value in await dht.get(record_key(share.blinded_key(day))))
+        async def of_day(dht: Dht, day: int, key: str) -> None:
+            found.extend((day, value) for value in await dht.get(key))
 
+        keys = {day: record_key(share.blinded_key(day)) for day in (today, today - 1, today + 1)}
         async with trio.open_nursery() as nursery:
-            for day in (today, today - 1, today + 1):
-                nursery.start_soon(of_day, dht, day)
+            for day, key in keys.items():
+                nursery.start_soon(of_day, dht, day, key)
         best = max(
             filter(None, (_open(share, day, value, contact) for day, value in found)), key=_sequence, default=None
         )

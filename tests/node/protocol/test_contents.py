@@ -6,16 +6,18 @@ from hypothesis import strategies as st
 
 from covey_core.errors import ProtocolViolation
 from covey_node import limits
+from covey_node.crypto.primitives import ed25519_public
 from covey_node.protocol import contents
 from covey_node.protocol.pb import content_pb2 as pb
 
 ids = st.binary(min_size=16, max_size=16)
 keys = st.binary(min_size=32, max_size=32)
+record_keys = st.binary(min_size=32, max_size=32).map(ed25519_public)
 texts = st.text(max_size=300)
 names = st.text(max_size=32)
 reachabilities = st.builds(
     contents.Reachability,
-    record_key=keys,
+    record_key=record_keys,
     record_secret=keys,
     addrs=st.lists(st.text(max_size=60), max_size=limits.ADDRS_MAX).map(tuple),
 )
