@@ -276,10 +276,7 @@ async def test_each_cap_refuses_the_next_circuit_and_a_closed_one_makes_room(
         await crosses(*await pair.circuit())
 
 
-@pytest.mark.parametrize(
-    "full",
-    ["ip4", pytest.param("ip6", marks=pytest.mark.xfail(reason="the host does not tell inbound IPv6 addresses yet"))],
-)
+@pytest.mark.parametrize("full", ["ip4", "ip6"])
 async def test_a_circuit_counts_at_the_addresses_of_both_ends(public: Network, full: str) -> None:
     if not has_ip6():
         pytest.skip("needs the IPv6 loopback")
