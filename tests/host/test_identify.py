@@ -60,6 +60,24 @@ async def test_a_host_without_listeners_answers_at_once(public: Network) -> None
             assert not message.listen_addrs
 
 
+async def test_a_pushed_identify_is_heard_within_its_bound(public: Network) -> None:
+    with trio.fail_after(30):
+        async with host_on(public) as bob, host_on(public) as alice:
+            await alice.connect(bob.peer_id, bob.addrs)
+            store = bob.libp2p.get_peerstore()
+            target = ID.from_base58(alice.peer_id)
+            while not store.has_peer(target) or "/ipfs/ping/1.0.0" not in store.get_protocols(target):
+                await trio.lowlevel.checkpoint()
+            big = await alice.open_stream(bob.peer_id, identify.PUSH)
+            await big.write_frame(Identify(protocols=["/new/1"] * 10_000).SerializeToString(), limit=1_000_000)
+            with pytest.raises(StreamLost):
+                await big.read_some()
+            small = await alice.open_stream(bob.peer_id, identify.PUSH)
+            await small.write_frame(Identify(protocols=["/new/1"]).SerializeToString(), limit=100)
+            assert await small.read_some() == b""
+            assert store.get_protocols(target) == ["/new/1"]
+
+
 class Says:
     """A stream of a peer that answers identify with these bytes."""
 
@@ -84,7 +102,7 @@ async def test_a_bad_answer_is_an_error_in_bounded_time(
 ) -> None:
     stream: Any = Says(answer)
     with pytest.raises(error):
-        await identify.ask(stream, stranger(1), PeerStore())
+        await identify.hear(stream, stranger(1), PeerStore())
     assert trio.current_time() <= limits.NEGOTIATE_SECONDS
 
 
@@ -94,7 +112,7 @@ async def test_a_peer_cannot_speak_for_another(autojump_clock: Any) -> None:
     key = create_new_key_pair((1).to_bytes(32)).public_key.serialize()
     message = Identify(public_key=key, listen_addrs=[Multiaddr("/ip4/192.0.2.1/tcp/1").to_bytes()])
     stream: Any = Says(message.SerializeToString())
-    await identify.ask(stream, liar, store)
+    await identify.hear(stream, liar, store)
     assert victim not in store.peer_ids()
 
 

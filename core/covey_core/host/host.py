@@ -55,6 +55,7 @@ class Host:
         self._gate = Gate(handlers)
         self._gate.add(ping.PING, handlers[ping.PING], before_admission=True)
         self._gate.add(identify.IDENTIFY, self._answer_identify, before_admission=True)
+        self._gate.add(identify.PUSH, self._hear_identify, before_admission=False)
         if self._admission.is_needed:
             self._gate.add(self._admission.protocol, self._check_admission, before_admission=True)
         swarm.set_stream_handler(self._gate.serve)
@@ -255,13 +256,18 @@ class Host:
         store = self._node.get_peerstore()
         target = libp2p_id(connection.peer)
         net = await negotiated(connection, [identify.IDENTIFY])
-        await identify.ask(self._wrap(net, identify.IDENTIFY), target, store)
+        await identify.hear(self._wrap(net, identify.IDENTIFY), target, store)
         connected = frozenset(self._swarm.connections)
         identify.forget_strangers(store, connected=connected, own=self._node.get_id())
 
     async def _answer_identify(self, net: Any) -> None:
         connection: Connection = net.swarm_conn
         await identify.answer(self._wrap(net, identify.IDENTIFY), self._node, connection.remote)
+
+    async def _hear_identify(self, net: Any) -> None:
+        connection: Connection = net.swarm_conn
+        store = self._node.get_peerstore()
+        await identify.hear(self._wrap(net, identify.PUSH), libp2p_id(connection.peer), store)
 
     async def _check_admission(self, net: Any) -> None:
         await self._admission.check(net.swarm_conn, self._wrap(net, self._admission.protocol))

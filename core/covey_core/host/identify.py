@@ -21,10 +21,11 @@ from covey_core.host import limits
 from covey_core.host.streams import Stream
 
 IDENTIFY: Final = "/ipfs/id/1.0.0"
+PUSH: Final = "/ipfs/id/push/1.0.0"
 
 
-async def ask(stream: Stream, peer: ID, store: IPeerStore) -> None:
-    """Ask a peer who it is and remember the answer; `StreamLost`, `ProtocolViolation`."""
+async def hear(stream: Stream, peer: ID, store: IPeerStore) -> None:
+    """Hear who a peer is, asked or pushed, and remember it; `StreamLost`, `ProtocolViolation`."""
     with trio.move_on_after(limits.NEGOTIATE_SECONDS) as scope:
         answer = await stream.read_frame(limit=limits.IDENTIFY_BYTES)
         if answer is None:
