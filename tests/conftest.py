@@ -1,6 +1,7 @@
 """What holds for all tests: a clean environment, one hypothesis profile, and the slow ones last."""
 
 import os
+import signal
 
 import pytest
 from hypothesis import settings
@@ -14,7 +15,10 @@ _FOR_TESTS = ("COVEY_TEST_", "COVEY_E2E_", "COVEY_BENCH_")
 
 
 def pytest_configure() -> None:
-    """Forget the user's own settings: a test sets what it needs."""
+    """Forget what the caller left behind: her own settings, and signals that a background job ignores."""
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:  # processes that tests start would ignore Ctrl-C too
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     for name in [name for name in os.environ if name.startswith("COVEY_") and not name.startswith(_FOR_TESTS)]:
         del os.environ[name]
 
