@@ -125,4 +125,14 @@ def install(app: FastAPI) -> None:
 
 def _complaint(error: Any) -> str:
     place = [str(part) for part in error.get("loc", ()) if part not in {"body", "query", "path"}]
-    return f"{'.'.join(place) or 'the request'}: {error.get('msg', 'is invalid')}"
+    bounds = error.get("ctx", {})
+    words = {
+        "missing": "is missing",
+        "extra_forbidden": "is not known here",
+        "string_too_short": "must not be empty",
+        "greater_than": f"must be more than {bounds.get('gt')}",
+        "greater_than_equal": f"must be {bounds.get('ge')} or more",
+        "less_than_equal": f"must be {bounds.get('le')} or less",
+    }
+    said = words.get(str(error.get("type")), str(error.get("msg", "is invalid")).removeprefix("Value error, "))
+    return f"{'.'.join(place) or 'the request'}: {said}"

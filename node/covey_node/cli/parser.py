@@ -51,10 +51,12 @@ _Add = Callable[..., argparse.ArgumentParser]
 def _account(command: _Add) -> None:
     init = command("init", "account:init", "make an account on this machine")
     init.add_argument("--name", help="how you appear to contacts (default: the name of your user)")
-    init.add_argument("--network", metavar="LINK", help="the covey: link of the network to join")
+    init.add_argument(
+        "--network", metavar="LINK", help="the covey: link of the network, or an invite of somebody in it"
+    )
     _unlock(init)
     join = command("join", "account:join", "join a network by its link")
-    join.add_argument("link", metavar="LINK", help="the covey: link; - reads it from standard input")
+    join.add_argument("link", metavar="LINK", help="the network's link or an invite; - reads it from standard input")
     run = command("run", "account:run", "run the node in the foreground")
     _unlock(run)
 
@@ -68,7 +70,7 @@ def _unlock(parser: argparse.ArgumentParser) -> None:
 def _contacts(command: _Add, common: argparse.ArgumentParser) -> None:
     invite = command("invite", "invites:invite", "make a link by which somebody can become your contact")
     invite.add_argument("--for", dest="label", metavar="LABEL", default="", help="a note for yourself: whom it is for")
-    invite.add_argument("--valid", metavar="TIME", type=_seconds, default=7 * 86400.0, help="default: 7d")
+    invite.add_argument("--valid", metavar="TIME", type=_validity, default=7 * 86400.0, help="default: 7d")
     invite.add_argument("--open", action="store_true", help="may be used by many, until it expires")
     invite.add_argument("--qr", action=argparse.BooleanOptionalAction, help="show a QR code (default: on a terminal)")
     actions = invite.add_subparsers(dest="action", metavar="list | revoke ID")
@@ -173,6 +175,15 @@ def _seconds(text: str) -> float:
         return seconds_of(text)
     except ValueError as exc:
         raise argparse.ArgumentTypeError(str(exc)) from None
+
+
+def _validity(text: str) -> float:
+    from covey_node.limits import INVITE_SECONDS_MAX  # noqa: PLC0415 - only where a time is given
+
+    seconds = _seconds(text)
+    if seconds > INVITE_SECONDS_MAX:
+        raise argparse.ArgumentTypeError(f"an invite is good for {INVITE_SECONDS_MAX // 86400} days at most")
+    return seconds
 
 
 def _count(text: str) -> int:

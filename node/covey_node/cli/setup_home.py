@@ -12,6 +12,7 @@ from covey_core.errors import CoveyError, LinkInvalid
 from covey_core.network import Network, load_network
 from covey_node.cli.exits import CliError, ExitCode
 from covey_node.home import NETWORK_FILE
+from covey_node.protocol.invite import Invite
 from covey_node.service.setup import create_account, write_network
 from covey_node.store.home import Passphrase, SecretFile, exists
 
@@ -23,9 +24,9 @@ def check_new(home: Path) -> None:
 
 
 def network_of(link: str) -> Network:
-    """Read a `covey:net.` link."""
+    """Read a `covey:net.` link, or take the network out of an invite."""
     try:
-        return Network.from_link(link)
+        return Invite.from_link(link).network if decode_link(link)[0] == INVITE else Network.from_link(link)
     except LinkInvalid as exc:
         raise CliError(ExitCode.USAGE, str(exc), code="link_invalid") from exc
 

@@ -59,3 +59,24 @@ def test_a_bad_value_is_refused_with_its_place(
     status, answer = served.ask(method, path, body)
     assert (status, answer["error"]["code"]) == (422, "invalid")
     assert place in answer["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "message"),
+    [
+        ("POST", "/v1/contacts/bob/messages", {"text": ""}, "text: must not be empty"),
+        ("POST", "/v1/contacts/bob/messages", {}, "text: is missing"),
+        ("POST", "/v1/contacts/bob/messages", {"text": "x", "disappear": 3}, "disappear: is not known here"),
+        (
+            "POST",
+            "/v1/contacts/bob/messages",
+            {"text": "x", "disappear_seconds": 0},
+            "disappear_seconds: must be more than 0",
+        ),
+        ("GET", "/v1/contacts/bob/messages?limit=0", None, "limit: must be 1 or more"),
+        ("GET", "/v1/contacts/bob/messages?limit=1001", None, "limit: must be 1000 or less"),
+        ("PATCH", "/v1/contacts/bob", {"alias": "a/b"}, "alias: an alias has no slash"),
+    ],
+)
+def test_a_complaint_is_in_words_for_people(served: Served, method: str, path: str, body: object, message: str) -> None:
+    assert served.ask(method, path, body)[1]["error"]["message"].startswith(message)

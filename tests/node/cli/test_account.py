@@ -15,6 +15,7 @@ from covey_node.cli import account
 from covey_node.cli.exits import CliError
 from covey_node.cli.main import main
 from covey_node.cli.parser import make_parser
+from covey_node.protocol.invite import Invite
 from covey_node.store.home import exists
 from tests.node.api.serving import serving
 from tests.node.cli.conftest import run_covey
@@ -57,6 +58,16 @@ def test_init_takes_the_network_at_once_and_makes_a_missing_secret_file(tmp_path
     assert ended.stdout.splitlines()[-1] == f"Next: covey run --secret-file {secret}"
     assert stat.S_IMODE(secret.stat().st_mode) == 0o600
     assert load_network(home / "network.json").id == network.id
+
+
+def test_an_invite_alone_is_enough_to_join_its_network(tmp_path: Path, network: Network) -> None:
+    invite = Invite(network, bytes(32), (), bytes(16), expires_at=2e9, name="Alice").to_link()
+    ended = run_covey(tmp_path / "home", "init", "--secret-file", str(tmp_path / "secret"), "--network", invite)
+    assert ended.returncode == 0, ended.stderr
+    assert load_network(tmp_path / "home" / "network.json") == network
+    assert run_covey(tmp_path / "home", "join", invite).stdout.startswith("Joined the network home.")
+    ended = run_covey(tmp_path / "home", "join", invite[:-9])
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
 
 
 def test_an_account_is_never_overwritten(tmp_path: Path, passphrase: Path) -> None:

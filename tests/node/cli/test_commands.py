@@ -72,6 +72,7 @@ def test_json_and_home_may_stand_before_or_after_the_command(served: Served, tmp
         ("send bob", 2, "required"),
         ("send bob hi --disappear soon", 2, "is not a duration"),
         ("history bob --limit 0", 2, "is not a number from 1 to 1000"),
+        ("invite --valid 400d", 2, "good for 365 days at most"),
         ("history nobody", 4, "no contact 'nobody'"),
         ("send nobody hi", 4, "no contact 'nobody'"),
         (f"edit {FIRST[::-1]} x", 4, "no message"),
