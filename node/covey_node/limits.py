@@ -83,6 +83,8 @@ RELAY_RETRY_SECONDS_MIN = 1  # first pause after a relay was lost
 RELAY_RETRY_SECONDS_MAX = 120  # longest pause between tries
 CIRCUIT_HANDSHAKE_SECONDS = 10  # hop, stop, Noise and Yamux over a slow relay
 
+DIRECT_HEAD_START_SECONDS = 1  # direct addresses are alone so long: they answer within it or mostly never
+
 # --- contact records (docs/spec/contact-record.md) ---
 RECORD_PUBLISH_SECONDS = 6 * 3600  # DESIGN 6: storing nodes forget after 24 h
 RECORD_RETRY_SECONDS = 30  # no holder took the record: try again

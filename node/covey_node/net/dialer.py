@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import trio
+
 from covey_core.errors import CoveyError, Unreachable
 from covey_core.host import ConnectionInfo, Host
 from covey_core.peers import PeerId
+from covey_node import limits
 from covey_node.net.relays import RelayClient
 from covey_node.protocol.addresses import Direct, Through, host_of, usable
 from covey_node.protocol.paths import PathKind
@@ -35,27 +38,54 @@ class Dialer:
         return (PathKind.PUBLIC if outside else PathKind.LAN), best.remote_addr
 
     async def connect(self, peer: PeerId, addrs: Iterable[str]) -> None:
-        """Make sure that a connection to `peer` stands; Unreachable tells what was tried."""
+        """Make sure that a connection to `peer` stands; Unreachable tells what was tried.
+
+        Direct addresses have a head start; then relays are asked too, and whichever comes first ends the other tries:
+        an address behind somebody's router answers nothing for as long as one waits.
+        """
         if self._best(peer) is not None:
             return
         targets = usable(addrs, peer)
-        tried: list[str] = []
         direct = [target.addr for target in targets if isinstance(target, Direct) and self._may_dial(target.addr)]
-        if direct:
+        tried: list[str] = []
+        won = False
+
+        async def dial_directly() -> None:
+            nonlocal won
             try:
                 await self._host.connect(peer, direct)
             except Unreachable as exc:
                 tried.append(str(exc))
+                head_start.cancel()
             else:
-                return
+                won = True
+                nursery.cancel_scope.cancel()
+
+        async def dial_relays() -> None:
+            nonlocal won
+            if direct:
+                with head_start:
+                    await trio.sleep(limits.DIRECT_HEAD_START_SECONDS)
+            if won := await self._dial_relays(peer, targets, tried):
+                nursery.cancel_scope.cancel()
+
+        head_start = trio.CancelScope()
+        async with trio.open_nursery() as nursery:
+            if direct:
+                nursery.start_soon(dial_directly)
+            nursery.start_soon(dial_relays)
+        if not won:
+            raise Unreachable("; ".join(dict.fromkeys(tried)) or "no address and no relay is known for this contact")
+
+    async def _dial_relays(self, peer: PeerId, targets: list[Direct | Through], tried: list[str]) -> bool:
         for relay, relay_addrs in self._ways(targets).items():
             try:
                 await self._relays.dial(relay, relay_addrs, peer)
             except CoveyError as exc:
                 tried.append(str(exc))
             else:
-                return
-        raise Unreachable("; ".join(dict.fromkeys(tried)) or "no address and no relay is known for this contact")
+                return True
+        return False
 
     def _ways(self, targets: list[Direct | Through]) -> dict[PeerId, tuple[str, ...]]:
         """Return the relays to try: those that the contact named, then those of the network."""

@@ -10,6 +10,7 @@ import trio
 
 from covey_core.host import Host
 from covey_node import limits
+from covey_node.net.interfaces import expand
 from covey_node.net.relays import RelayClient
 from covey_node.protocol.addresses import host_of
 from covey_node.service.composing import note_own_addrs
@@ -42,7 +43,8 @@ class AddressBook:
     async def note(self) -> None:
         """Write down where we are now."""
         scope = self._host.network.scope
-        direct = [addr for addr in self._host.addrs if (ip := host_of(addr)) is not None and scope.may_dial_nearby(ip)]
+        found = expand(self._host.addrs)
+        direct = [addr for addr in found if (ip := host_of(addr)) is not None and scope.may_dial_nearby(ip)]
         relayed = () if self.relays is None else self.relays.circuit_addrs()
         addrs = (*relayed, *direct)
 

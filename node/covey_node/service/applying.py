@@ -33,12 +33,13 @@ from covey_node.service.effects import Effects
 from covey_node.service.own import Own
 from covey_node.service.people import notice
 from covey_node.store import contacts, deliveries, invites, lanes, messages, reactions
-from covey_node.store.contacts import ContactRow
+from covey_node.store.contacts import ContactRow, is_alias
 from covey_node.store.messages import MessageRow
 from covey_node.store.reactions import ReactionRow
 from covey_node.store.tx import Tx
 
-_TALKING = {ContactState.ACCEPTED, ContactState.REQUESTED, ContactState.REQUESTING}
+TALKING = {ContactState.ACCEPTED, ContactState.REQUESTED, ContactState.REQUESTING}
+"""Whom we agreed to talk with: everybody else is a stranger."""
 
 
 def admit(tx: Tx, own: Own, account_key: bytes, contact: ContactRow | None, content: Content) -> ContactRow | Outcome:
@@ -48,11 +49,7 @@ def admit(tx: Tx, own: Own, account_key: bytes, contact: ContactRow | None, cont
     transaction; one without waits for the user.
     """
     body = content.body
-    if contact is not None and contact.state in {
-        ContactState.ACCEPTED,
-        ContactState.REQUESTED,
-        ContactState.REQUESTING,
-    }:
+    if contact is not None and contact.state in TALKING:
         return contact
     if not isinstance(body, ContactRequest):
         return contact if contact is not None and contact.state is ContactState.INCOMING else Outcome.NOT_A_CONTACT
@@ -68,12 +65,19 @@ def admit(tx: Tx, own: Own, account_key: bytes, contact: ContactRow | None, cont
         tx,
         ContactRow(
             account_key=account_key,
-            alias=contacts.free_alias(tx, safe_alias(body.name) or account_key.hex()[:8]),
+            alias=contacts.free_alias(tx, _alias_for(tx, body) or account_key.hex()[:8]),
             state=ContactState.INCOMING,
             created_at=own.now(),
             profile_name=body.name,
         ),
     )
+
+
+def _alias_for(tx: Tx, body: ContactRequest) -> str:
+    """Return what a newcomer is to be called: as the user labelled the invite, else as it calls itself."""
+    invite = invites.get(tx, token_hash(body.token)) if body.token else None
+    label = "" if invite is None or not invite.one_use else safe_alias(invite.label)
+    return label if is_alias(label) and contacts.by_alias(tx, label) is None else safe_alias(body.name)
 
 
 def safe_alias(name: str) -> str:
@@ -91,7 +95,7 @@ def apply(tx: Tx, effects: Effects, own: Own, contact: ContactRow, content: Cont
             return _accepted(tx, effects, own, contact, body)
         case ContactRefuse():
             return _refused(tx, effects, own, contact)
-        case _ if contact.state not in _TALKING:
+        case _ if contact.state not in TALKING:
             return Outcome.NOT_A_CONTACT
         case Text():
             return _text(tx, effects, own, contact, content, body, path=path)
@@ -202,7 +206,7 @@ def _become_contacts(tx: Tx, effects: Effects, own: Own, contact: ContactRow) ->
 
 
 def _accepted(tx: Tx, effects: Effects, own: Own, contact: ContactRow, body: ContactAccept) -> Outcome:
-    if contact.state not in _TALKING:
+    if contact.state not in TALKING:
         return Outcome.NOT_A_CONTACT
     first = contact.state is not ContactState.ACCEPTED
     contact = replace(contact, profile_name=body.name or contact.profile_name)

@@ -1,0 +1,84 @@
+"""The order of tries: direct addresses first, relays soon after, whoever answers first wins."""
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from covey_core.errors import Unreachable
+from covey_core.host import ConnectionInfo
+from covey_core.identity import Identity
+from covey_core.peers import PeerId
+from covey_node.net.dialer import Dialer
+from covey_node.net.relays import Relay
+from tests.support.people import empty_network
+
+PEER = Identity.generate().peer_id
+RELAY = Identity.generate().peer_id
+
+
+class _Host:
+    """Answers direct dials after a time, or refuses."""
+
+    def __init__(self, answers_after: float | None) -> None:
+        self.network = empty_network()
+        self.answers_after = answers_after
+
+    def connections(self, _peer: PeerId) -> tuple[ConnectionInfo, ...]:
+        return ()
+
+    async def connect(self, _peer: PeerId, _addrs: list[str]) -> None:
+        if self.answers_after is None:
+            raise Unreachable("connection refused")
+        await trio.sleep(self.answers_after)
+
+
+class _Relays:
+    """Notes when a circuit was asked for."""
+
+    def __init__(self, *, works: bool) -> None:
+        self.works = works
+        self.relays = {RELAY: Relay("test", RELAY, (f"/ip4/127.0.0.1/tcp/1/p2p/{RELAY}",))}
+        self.asked_at: float | None = None
+
+    async def dial(self, _relay: PeerId, _addrs: tuple[str, ...], _peer: PeerId) -> None:
+        self.asked_at = trio.current_time()
+        if not self.works:
+            raise Unreachable("the relay has no slot for the contact")
+
+
+def _dialer(host: _Host, relays: _Relays) -> Dialer:
+    return Dialer(host, relays)  # type: ignore[arg-type]
+
+
+DIRECT = [f"/ip4/127.0.0.1/tcp/2/p2p/{PEER}"]
+
+
+async def test_a_direct_answer_in_time_asks_no_relay(autojump_clock: MockClock) -> None:
+    relays = _Relays(works=True)
+    await _dialer(_Host(0.5), relays).connect(PEER, DIRECT)
+    assert relays.asked_at is None
+
+
+async def test_a_silent_address_holds_the_relay_up_for_its_head_start_only(autojump_clock: MockClock) -> None:
+    relays = _Relays(works=True)
+    start = trio.current_time()
+    await _dialer(_Host(1000), relays).connect(PEER, DIRECT)
+    assert relays.asked_at == start + 1
+
+
+async def test_a_refused_address_asks_the_relay_at_once(autojump_clock: MockClock) -> None:
+    relays = _Relays(works=True)
+    start = trio.current_time()
+    await _dialer(_Host(None), relays).connect(PEER, DIRECT)
+    assert relays.asked_at == start
+
+
+async def test_a_slow_direct_answer_counts_when_no_relay_helps(autojump_clock: MockClock) -> None:
+    await _dialer(_Host(5), _Relays(works=False)).connect(PEER, DIRECT)
+
+
+async def test_all_reasons_are_told_when_nothing_works(autojump_clock: MockClock) -> None:
+    with pytest.raises(Unreachable) as caught:
+        await _dialer(_Host(None), _Relays(works=False)).connect(PEER, DIRECT)
+    assert "connection refused" in str(caught.value)
+    assert "no slot" in str(caught.value)
