@@ -1,23 +1,89 @@
-"""The inside of a contact record."""
+"""The inside of contact records: signed by the account, whatever way its fields are written."""
+
+from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from covey_core.errors import ProtocolViolation
 from covey_node import crypto, limits
-from covey_node.protocol.record import InnerRecord
+from covey_node.protocol.pb import invite_pb2 as pb
+from covey_node.protocol.record import SIGN_CONTEXT, InnerRecord
 
-ALICE = crypto.Account.from_seed(bytes(32))
-
-
-def record(sequence: int) -> InnerRecord:
-    return InnerRecord(ALICE.public_key, sequence, ("/ip4/192.0.2.1/tcp/1",), b"bundle")
-
-
-def test_a_record_comes_back_as_it_was() -> None:
-    known = record(limits.RECORD_SEQUENCE_MAX)
-    assert InnerRecord.decode(known.encode(ALICE.sign), account_key=ALICE.public_key) == known
+ACCOUNT = crypto.Account.from_seed(bytes(range(32)))
+OTHER = crypto.Account.from_seed(bytes(32))
+RECORD = InnerRecord(ACCOUNT.public_key, 7, ("/ip4/192.0.2.1/tcp/1", "/ip4/192.0.2.2/tcp/2"), b"a bundle")
 
 
-def test_a_sequence_that_no_database_holds_is_refused() -> None:
-    with pytest.raises(ProtocolViolation, match="sequence"):
-        InnerRecord.decode(record(2**63).encode(ALICE.sign), account_key=ALICE.public_key)
+def read(data: bytes) -> InnerRecord:
+    return InnerRecord.decode(data, account_key=ACCOUNT.public_key)
+
+
+@given(
+    sequence=st.integers(0, 2**64 - 1),
+    addrs=st.lists(st.text(min_size=1, max_size=100), max_size=limits.ADDRS_MAX),
+    bundle=st.binary(max_size=3000),
+)
+def test_what_was_written_is_read(sequence: int, addrs: list[str], bundle: bytes) -> None:
+    record = InnerRecord(ACCOUNT.public_key, sequence, tuple(addrs), bundle)
+    assert read(record.encode(ACCOUNT.sign)) == record
+
+
+@given(data=st.binary(max_size=400))
+def test_any_bytes_are_read_or_refused(data: bytes) -> None:
+    with pytest.raises(ProtocolViolation):
+        read(data)
+
+
+@given(data=st.data())
+def test_a_record_with_one_byte_changed_is_refused_or_means_the_same(data: st.DataObject) -> None:
+    whole = bytearray(RECORD.encode(ACCOUNT.sign))
+    at = data.draw(st.integers(0, len(whole) - 1))
+    whole[at] ^= data.draw(st.integers(1, 255))
+    try:
+        assert read(bytes(whole)) == RECORD
+    except ProtocolViolation:
+        pass
+
+
+def test_the_signed_layout_is_the_one_of_the_specification() -> None:
+    body = (
+        ACCOUNT.public_key
+        + (7).to_bytes(8, "big")
+        + (2).to_bytes(2, "big")
+        + b"".join(len(addr).to_bytes(2, "big") + addr.encode() for addr in RECORD.addrs)
+        + (8).to_bytes(4, "big")
+        + b"a bundle"
+    )
+    message = pb.ContactRecord()
+    message.ParseFromString(RECORD.encode(ACCOUNT.sign))
+    assert message.signature == ACCOUNT.sign(b"covey contact record inside 1\x00", body)
+    assert SIGN_CONTEXT == b"covey contact record inside 1\x00"
+
+
+def test_bytes_cannot_move_from_one_field_into_another() -> None:
+    message = pb.ContactRecord()
+    message.ParseFromString(RECORD.encode(ACCOUNT.sign))
+    moved = replace(RECORD, addrs=("".join(RECORD.addrs),))
+    with pytest.raises(ProtocolViolation):
+        read(moved.encode(lambda _context, _body: message.signature))
+
+
+def test_a_record_of_another_account_is_refused() -> None:
+    theirs = replace(RECORD, account_key=OTHER.public_key).encode(OTHER.sign)
+    with pytest.raises(ProtocolViolation, match="another account"):
+        read(theirs)
+    with pytest.raises(ProtocolViolation):
+        read(RECORD.encode(OTHER.sign))
+
+
+def test_a_record_over_its_bounds_is_refused() -> None:
+    for over in (
+        replace(RECORD, addrs=("/ip4/192.0.2.1/tcp/1",) * (limits.ADDRS_MAX + 1)),
+        replace(RECORD, addrs=("x" * (limits.ADDR_BYTES + 1),)),
+        replace(RECORD, bundle=bytes(limits.BUNDLE_BYTES + 1)),
+        replace(RECORD, bundle=bytes(limits.RECORD_PLAINTEXT_BYTES)),
+    ):
+        with pytest.raises(ProtocolViolation):
+            read(over.encode(ACCOUNT.sign))
