@@ -9,9 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from covey_core.errors import CoveyError, LinkInvalid
+from covey_core.link import decode_link
 from covey_core.network import Network, load_network
 from covey_node.cli.exits import CliError, ExitCode
 from covey_node.home import NETWORK_FILE
+from covey_node.protocol.invite import KIND as INVITE
 from covey_node.protocol.invite import Invite
 from covey_node.service.setup import create_account, write_network
 from covey_node.store.home import Passphrase, SecretFile, exists
