@@ -78,8 +78,8 @@ async def _create(settings: NodeSettings, unlock: Unlock) -> None:
     if not settings.create or settings.name is None:
         raise SettingsInvalid(f"there is no account in {settings.home}: make one with `covey init`")
     make = partial(create_account, settings.home, name=settings.name, network=None, unlock=unlock)
-    account = await trio.to_thread.run_sync(make)
-    log.info("node.account.created", account=account[:8])
+    await trio.to_thread.run_sync(make)
+    log.info("node.account.created")
 
 
 def _unlock(settings: NodeSettings) -> Unlock:

@@ -6,6 +6,7 @@ Never touches: sockets.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 from covey_core.errors import LinkInvalid
@@ -31,6 +32,7 @@ from covey_node.service.own import Own
 from covey_node.service.port import ContactView, InviteView, NotFound, Refused, VerifyView
 from covey_node.store import account, contacts, deliveries, devices, invites, lanes, messages, sessions
 from covey_node.store.contacts import ContactRow, is_alias
+from covey_node.store.deliveries import OutboxFull
 from covey_node.store.errors import AliasTaken
 from covey_node.store.invites import InviteRow
 from covey_node.store.tx import Tx
@@ -157,7 +159,8 @@ class Acquaintance:
             keys = crypto.RecordKeys.generate(self._own.rng)
             account.replace_record_keys(tx, record_seed=keys.seed, record_secret=keys.share.secret)
             for other in contacts.all_in(tx, {ContactState.ACCEPTED}):
-                send_notice_content(tx, effects, self._own, other, own_reachability(tx))
+                with suppress(OutboxFull):  # one who takes nothing must not keep the user from blocking another
+                    send_notice_content(tx, effects, self._own, other, own_reachability(tx))
             effects.drop(row.id)
             effects.contact(row.id)
             effects.publish_record = True
@@ -174,10 +177,11 @@ class Acquaintance:
         def mark(tx: Tx, effects: Effects) -> VerifyView:
             row = find_contact(tx, contact)
             now = self._own.now()
-            if verified:
-                devices.accept_changes(tx, row.id, now=now)
+            changed = devices.accept_changes(tx, row.id, now=now) if verified else 0
             row = replace(row, verified_at=now if verified else None)
             _save(tx, row)
+            if changed and row.state is ContactState.ACCEPTED:  # its new devices were told nothing until now
+                send_notice_content(tx, effects, self._own, row, own_reachability(tx))
             effects.contact(row.id)
             return self._verify_view(tx, row)
 

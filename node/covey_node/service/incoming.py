@@ -83,9 +83,10 @@ class _Opener:
         return outcome
 
     def _established(self, packet: bytes) -> Outcome:
-        known = False
-        for contact in self._contacts_of_device():
-            known = True
+        people = self._contacts_of_device()
+        if people and self._asks_too_often(people):
+            return Outcome.TOO_MANY_REQUESTS
+        for contact in people:
             for row in sessions.of_device(self._tx, contact.id, self._device_key):
                 try:
                     session, plaintext = crypto.Session.decode(row.state).decrypt(packet, now=self._now)
@@ -93,10 +94,10 @@ class _Opener:
                     continue
                 received_on(self._tx, row, session, now=self._now)
                 return self._apply(contact, plaintext)
-        return Outcome.UNDECRYPTABLE if known else Outcome.NOT_A_CONTACT
+        return Outcome.UNDECRYPTABLE if people else Outcome.NOT_A_CONTACT
 
     def _first_contact(self, envelope: bytes) -> Outcome:
-        if not self._contacts_of_device() and not self._strangers.take(self._device_key, now=self._now):
+        if self._asks_too_often(self._contacts_of_device()):
             return Outcome.TOO_MANY_REQUESTS
         prekeys = crypto.Prekeys.decode(account.prekeys(self._tx))
         first = crypto.unseal(self._own.local, prekeys, envelope)
@@ -139,6 +140,12 @@ class _Opener:
         except ProtocolViolation:
             return Outcome.ACCEPTED  # authentic and unusable: it must not come again
         return applying.apply(self._tx, self._effects, self._own, contact, content, path=self._path)
+
+    def _asks_too_often(self, people: list[ContactRow]) -> bool:
+        """Count what comes from a device of nobody with whom we agreed to talk; whether that is over the bound."""
+        if any(contact.state in applying.TALKING for contact in people):
+            return False
+        return not self._strangers.take(self._device_key, now=self._now)
 
     def _contacts_of_device(self) -> list[ContactRow]:
         """Return the contacts whose signed list names this device; an account may name one that is not its own."""

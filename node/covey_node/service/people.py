@@ -13,7 +13,7 @@ from covey_core.errors import ProtocolViolation
 from covey_node import crypto
 from covey_node.protocol.status import Status
 from covey_node.service.effects import Effects
-from covey_node.store import contacts, devices, messages
+from covey_node.store import contacts, deliveries, devices, messages
 from covey_node.store.contacts import ContactRow
 from covey_node.store.devices import DeviceRow
 from covey_node.store.messages import MessageRow
@@ -25,8 +25,8 @@ _GOOD = {crypto.Succession.SAME, crypto.Succession.NEXT, crypto.Succession.LATER
 def note_devices(tx: Tx, effects: Effects, contact: ContactRow, found: crypto.DeviceList, *, now: float) -> None:
     """Take over a contact's signed device list; ProtocolViolation when it goes back or forks.
 
-    A device that comes or goes after the first list is logged, shown as a notice, and closes sending to a verified
-    contact until the user looked at it.
+    A device that comes, changes or goes after the first list is logged, shown as a notice, and closes sending to a
+    verified contact until the user looked at it. One that went gets nothing more, also not what was sealed before.
     """
     first = contact.device_list is None
     if contact.device_list is not None:
@@ -35,18 +35,20 @@ def note_devices(tx: Tx, effects: Effects, contact: ContactRow, found: crypto.De
             return
         if succession not in _GOOD:
             raise ProtocolViolation("the contact's device list goes back or forks")
-    known = {row.device_key for row in devices.of_contact(tx, contact.id)}
+    known = {row.device_key: row.dh_key for row in devices.of_contact(tx, contact.id)}
     current = {device.ed25519: device for device in found.devices}
     for key, device in current.items():
-        if key not in known:
+        if known.get(key) != device.x25519:
             devices.put(
                 tx,
                 DeviceRow(contact_id=contact.id, device_key=key, dh_key=device.x25519, added_at=float(device.added_at)),
             )
             if not first:
                 _log_change(tx, effects, contact, key, "added", now=now)
-    for key in known - current.keys():
+    for key in known.keys() - current.keys():
         devices.revoke(tx, contact.id, key, now=now)
+        for row in deliveries.drop_of_device(tx, contact.id, key, now=now, reason="the contact took this device off"):
+            effects.message(row.id)
         if not first:
             _log_change(tx, effects, contact, key, "revoked", now=now)
     fresh = contacts.get(tx, contact.id) or contact

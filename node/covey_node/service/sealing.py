@@ -42,10 +42,16 @@ def device_keys(tx: Tx, contact: ContactRow) -> tuple[bytes, ...]:
 def queue_content(
     tx: Tx, effects: Effects, own: Own, contact: ContactRow, content: Content, *, message_row: int | None = None
 ) -> None:
-    """Put a content into the outbox for every device of a contact, sealed where a session stands."""
+    """Put a content into the outbox for every device of a contact, sealed where a session stands.
+
+    A device that came to a verified contact gets nothing, not even a receipt, before the user has looked at it.
+    """
     data = encode_content(content)
     now = own.now()
+    barred = devices.unaccepted(tx, contact.id) if contact.verified_at is not None else frozenset()
     for device_key in device_keys(tx, contact):
+        if device_key in barred:
+            continue
         packet = None if lanes.has_unsealed(tx, contact.id, device_key) else _seal(tx, own, contact, device_key, data)
         deliveries.enqueue(
             tx,

@@ -16,6 +16,7 @@ from covey_node.service.applying import refuse_contact
 from covey_node.service.effects import Effects
 from covey_node.service.own import Own
 from covey_node.store import contacts, deliveries, devices, lanes
+from covey_node.store.contacts import ContactRow
 from covey_node.store.tx import Tx
 
 _REFUSALS = {
@@ -23,6 +24,7 @@ _REFUSALS = {
     Outcome.INVITE_USED: "this invite was already used by somebody else: ask for a new one",
     Outcome.INVITE_EXPIRED: "this invite has expired: ask for a new one",
 }
+_ASKING = {ContactState.REQUESTING, ContactState.REQUESTED}
 _NOT_A_CONTACT = "the other side takes no messages from you"
 
 
@@ -49,10 +51,8 @@ def settle(
         elif item.outcome is Outcome.TOO_MANY_REQUESTS:
             _note(tx, effects, contact_id, "the other side has too many undecided requests: tried again later")
             lost = True  # the lane pauses; the same packet is sent again
-        elif item.outcome in _REFUSALS:
-            contact = contacts.get(tx, contact_id)
-            if contact is not None and contact.state is not ContactState.REFUSED:
-                refuse_contact(tx, effects, own, contact, _REFUSALS[item.outcome])
+        elif item.outcome in _REFUSALS and (asking := _asking(tx, contact_id)) is not None:
+            refuse_contact(tx, effects, own, asking, _REFUSALS[item.outcome])
         else:
             row = deliveries.finish(tx, item.delivery, Status.FAILED, now=now, reason=_NOT_A_CONTACT)
             if row is not None:
@@ -67,6 +67,12 @@ def settle(
     return lost
 
 
+def _asking(tx: Tx, contact_id: int) -> ContactRow | None:
+    """Return the contact while a request of ours waits there: of others, no acknowledgement changes the state."""
+    contact = contacts.get(tx, contact_id)
+    return contact if contact is not None and contact.state in _ASKING else None
+
+
 def _request_arrived(tx: Tx, effects: Effects, contact_id: int) -> None:
     contact = contacts.get(tx, contact_id)
     if contact is not None and contact.state is ContactState.REQUESTING:
@@ -76,7 +82,7 @@ def _request_arrived(tx: Tx, effects: Effects, contact_id: int) -> None:
 
 
 def _note(tx: Tx, effects: Effects, contact_id: int, reason: str) -> None:
-    contact = contacts.get(tx, contact_id)
+    contact = _asking(tx, contact_id)
     if contact is not None and contact.reason != reason:
         contacts.save(tx, replace(contact, reason=reason))
         effects.contact(contact_id)

@@ -8,6 +8,7 @@ Never touches: the network.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from covey_node.limits import EXPIRE_DELIVERIES, MESSAGE_LIFETIME_SECONDS, OUTBOX_PER_DEVICE
@@ -157,5 +158,17 @@ def expire(tx: Tx, *, now: float, limit: int = EXPIRE_DELIVERIES) -> tuple[Messa
 def drop_of_contact(tx: Tx, contact_id: int, *, now: float, reason: str) -> tuple[MessageRow, ...]:
     """End everything for a contact as failed (blocked, refused); return the messages whose status changed."""
     rows = tx.all("SELECT id FROM deliveries WHERE contact_id = ? ORDER BY id", (contact_id,))
+    return _failed(tx, rows, now=now, reason=reason)
+
+
+def drop_of_device(tx: Tx, contact_id: int, device_key: bytes, *, now: float, reason: str) -> tuple[MessageRow, ...]:
+    """End everything for one device of a contact as failed (revoked); return the messages whose status changed."""
+    rows = tx.all(
+        "SELECT id FROM deliveries WHERE contact_id = ? AND device_key = ? ORDER BY id", (contact_id, device_key)
+    )
+    return _failed(tx, rows, now=now, reason=reason)
+
+
+def _failed(tx: Tx, rows: Sequence[Row], *, now: float, reason: str) -> tuple[MessageRow, ...]:
     ended = [finish(tx, row_id, Status.FAILED, now=now, reason=reason) for (row_id,) in rows]
     return tuple(message for message in ended if message is not None)

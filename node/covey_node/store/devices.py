@@ -66,8 +66,16 @@ def of_contact(tx: Tx, contact_id: int, *, revoked: bool = False) -> tuple[Devic
 
 
 def with_key(tx: Tx, device_key: bytes) -> tuple[DeviceRow, ...]:
-    """Return the devices with that key that are not revoked: one, unless two accounts claim the same device."""
-    rows = tx.all(f"{_SELECT} WHERE device_key = ? AND revoked_at IS NULL ORDER BY contact_id LIMIT 8", (device_key,))
+    """Return the devices with that key that are not revoked: one, unless two accounts claim the same device.
+
+    Those with a session come first: others may claim the device too, but it never proved to be theirs.
+    """
+    rows = tx.all(
+        f"{_SELECT} WHERE device_key = ? AND revoked_at IS NULL "  # noqa: S608 - constant
+        "ORDER BY EXISTS (SELECT 1 FROM sessions WHERE contact_id = devices.contact_id "
+        "AND device_key = devices.device_key) DESC, contact_id LIMIT 8",
+        (device_key,),
+    )
     return tuple(DeviceRow(*row) for row in rows)
 
 
@@ -107,6 +115,15 @@ def changes(tx: Tx, contact_id: int, *, unaccepted: bool = False, limit: int = 1
         (contact_id, limit),
     )
     return tuple(KeyChangeRow(*row) for row in rows)
+
+
+def unaccepted(tx: Tx, contact_id: int) -> frozenset[bytes]:
+    """Return the keys of devices that came to a contact and that the user has not looked at."""
+    rows = tx.all(
+        "SELECT DISTINCT device_key FROM key_changes WHERE contact_id = ? AND change = 'added' AND accepted_at IS NULL",
+        (contact_id,),
+    )
+    return frozenset(bytes(key) for (key,) in rows)
 
 
 def accept_changes(tx: Tx, contact_id: int, *, now: float) -> int:

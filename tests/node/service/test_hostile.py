@@ -135,6 +135,8 @@ async def test_a_device_that_many_claim_is_still_its_owners(tmp_path: Path) -> N
         await reaches(alice, await say(alice, "bob", "I see"), Status.DELIVERED)
         await reaches(bob, await say(bob, "alice", "really"), Status.DELIVERED)
         assert await texts(alice, "bob") == ["it is me", "I see", "really"]
+        begun = await alice._ledger.read(lambda tx: tx.number("SELECT count(*) FROM base_keys_seen"))
+        assert begun == 1  # the session of bob's request still opens what he writes
 
 
 async def test_a_revoked_device_gets_nothing_more_and_a_new_one_waits_for_the_user(tmp_path: Path) -> None:
