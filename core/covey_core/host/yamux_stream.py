@@ -8,10 +8,10 @@ import struct
 from typing import Any, Final, SupportsIndex
 
 import trio
+from libp2p.connection_types import ConnectionType
 from libp2p.stream_muxer.exceptions import MuxedStreamEOF, MuxedStreamError, MuxedStreamReset
 from libp2p.stream_muxer.yamux.yamux import (
     HEADER_SIZE,
-    MAX_MESSAGE_SIZE,
     TYPE_DATA,
     TYPE_WINDOW_UPDATE,
     YAMUX_HEADER_FORMAT,
@@ -20,7 +20,12 @@ from libp2p.stream_muxer.yamux.yamux import (
 
 from covey_core.host import limits
 
-_FRAME_BYTES: Final = MAX_MESSAGE_SIZE - HEADER_SIZE
+_NOISE_PLAINTEXT_BYTES: Final = 65_535 - 16
+"""What one Noise message carries: 65,535 bytes with its tag (noise spec, section 3)."""
+_FRAME_BYTES: Final = _NOISE_PLAINTEXT_BYTES - HEADER_SIZE
+"""A frame that fills one Noise message and no second one."""
+_RELAYED_FRAME_BYTES: Final = _FRAME_BYTES - 2 - 16 - HEADER_SIZE
+"""The same inside a circuit, whose Noise message, with length and tag, must fit one frame of the outer connection."""
 _UNKNOWN_RTT_SECONDS: Final = 0.05
 
 
@@ -130,13 +135,15 @@ class HardenedStream(YamuxStream):
         Upstream asks the window every 10 ms and gives the stream up after 5 s: a receiver that pauses lost its stream.
         """
         sent = 0
+        relayed = self.conn.get_connection_type() is ConnectionType.RELAYED
+        frame_bytes = _RELAYED_FRAME_BYTES if relayed else _FRAME_BYTES
         while sent < len(data):
             if self.send_closed or self._is_closed:
                 raise MuxedStreamError("the stream is closed for sending")
             if self._credit <= 0:
                 await self._changed.wait()
                 continue
-            chunk = data[sent : sent + min(self._credit, _FRAME_BYTES)]
+            chunk = data[sent : sent + min(self._credit, frame_bytes)]
             self._credit -= len(chunk)
             header = struct.pack(YAMUX_HEADER_FORMAT, 0, TYPE_DATA, 0, self.stream_id, len(chunk))
             await self.conn._write_frame(header + chunk)  # noqa: SLF001 - upstream's own streams do the same
