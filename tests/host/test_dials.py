@@ -1,6 +1,7 @@
 """Reaching peers, and being reached."""
 
 import socket
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -119,12 +120,24 @@ async def test_a_websocket_peer_that_hangs_up_is_noticed_at_once(public: Network
 
 
 async def test_names_are_resolved_as_the_system_does(public: Network) -> None:
+    public = replace(public, bootstraps=(f"/dns4/localhost/tcp/1/p2p/{Identity.generate().peer_id}",))
     with trio.fail_after(30):
         for listen, suffix in ((TCP, ""), (WS, "/ws")):
             async with host_on(public) as alice, host_on(public, listen) as bob:
                 await alice.connect(bob.peer_id, [f"/dns4/localhost/tcp/{port_of(bob.addrs[0])}{suffix}"])
                 with pytest.raises(Unreachable, match=r"nobody\.invalid"):
                     await alice.connect(Identity.generate().peer_id, ["/dns4/nobody.invalid/tcp/1"])
+
+
+@pytest.mark.parametrize("place", ["/dns4/localhost", "/dnsaddr/localhost", "/ip4/192.0.2.1/ip4/127.0.0.1"])
+@pytest.mark.parametrize("listen", [TCP, WS])
+async def test_an_address_that_hides_where_it_leads_is_not_dialed(public: Network, place: str, listen: str) -> None:
+    with trio.fail_after(30):
+        async with host_on(public) as alice, host_on(public, listen) as bob:
+            suffix = "/ws" if listen == WS else ""
+            with pytest.raises(Unreachable, match=r"scope|kind|one machine"):
+                await alice.connect(bob.peer_id, [f"{place}/tcp/{port_of(bob.addrs[0])}{suffix}"])
+            assert not bob.connections()
 
 
 async def test_a_host_that_only_dials_listens_nowhere(public: Network) -> None:

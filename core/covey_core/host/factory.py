@@ -22,6 +22,7 @@ from covey_core.host import addresses, limits
 from covey_core.host.contained import Contained, shielded
 from covey_core.host.counts import Counts
 from covey_core.host.host import Host
+from covey_core.host.names import Names
 from covey_core.host.node import LibP2PHost
 from covey_core.host.quiet import silence_libp2p
 from covey_core.host.supervision import Supervision
@@ -102,6 +103,7 @@ def _build(
         counts=Counts(metrics),
         max_connections=config.max_connections,
         max_connections_per_ip=config.max_connections_per_ip or max(1, config.max_connections // limits.SHARE_PER_IP),
+        names=Names.of(config.network),
     )
     node = LibP2PHost(
         swarm,

@@ -28,6 +28,7 @@ from covey_core.host import addresses, limits, transports
 from covey_core.host.connection import Connection
 from covey_core.host.contained import Contained, kind_of, place_of, shielded, system_error_in
 from covey_core.host.counts import Counts
+from covey_core.host.names import Names
 from covey_core.host.upgrader import NoiseYamuxUpgrader
 
 _log: Final = structlog.get_logger("covey.host")
@@ -47,6 +48,7 @@ class CoveySwarm(Swarm):
         counts: Counts,
         max_connections: int,
         max_connections_per_ip: int,
+        names: Names,
     ) -> None:
         super().__init__(
             peer_id,
@@ -70,6 +72,7 @@ class CoveySwarm(Swarm):
         self.notifees.clear()  # the tag store's: it remembers every peer for ever
         self._tasks = tasks
         self._max_connections = max_connections
+        self._names = names
         self._max_per_ip = max_connections_per_ip
         self._per_ip: Counter[str] = Counter()
         self._upgrading = 0
@@ -155,7 +158,7 @@ class CoveySwarm(Swarm):
             raise SwarmException(f"all {self._max_connections} connections are in use")
         async with self._dials:
             with Contained() as outcome, trio.fail_after(limits.DIAL_SECONDS):
-                raw = await transports.dial(self.transport_manager, address, peer_id, source)
+                raw = await transports.dial(self.transport_manager, address, peer_id, source, names=self._names)
                 return await self._upgrade(raw, peer_id)
         self.counts.dial_failed(address, outcome.error)
         raise SwarmException(_dial_error(outcome.error)) from outcome.error

@@ -4,12 +4,10 @@ Owns: dialing one address, and where an accepted connection came from. Spec: doc
 Never touches: security, muxing, limits.
 """
 
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any
 
-import trio
 from libp2p.abc import IRawConnection
 from libp2p.io.abc import ReadWriteCloser
 from libp2p.network.connection.raw_connection import RawConnection
@@ -20,18 +18,17 @@ from multiaddr import Multiaddr
 
 from covey_core.host import addresses, limits, websocket
 from covey_core.host.contained import Contained, shielded
-
-_FAMILIES: Final = {"dns": socket.AF_UNSPEC, "dns4": socket.AF_INET, "dns6": socket.AF_INET6}
+from covey_core.host.names import Names
 
 
 async def dial(
-    manager: TransportManager, address: Multiaddr, peer_id: ID, source: tuple[str, int] | None
+    manager: TransportManager, address: Multiaddr, peer_id: ID, source: tuple[str, int] | None, *, names: Names
 ) -> IRawConnection:
     """Return a raw connection to one direct address, which knows where it leads; `OpenConnectionError` otherwise."""
     if addresses.is_circuit(address):
         raise OpenConnectionError("a circuit address is not dialed directly")
     bare, _ = addresses.split_peer(address)
-    target = await _resolve(bare)
+    target = await names.resolve(bare)
     transport: Any = manager.transport_for_dialing(target)
     if transport is None:
         raise OpenConnectionError("no transport for this kind of address")
@@ -41,24 +38,6 @@ async def dial(
     else:
         raw = await transport.dial(full)
     return RawConnection(raw.stream, initiator=True, addresses=[target])
-
-
-async def _resolve(address: Multiaddr) -> Multiaddr:
-    """Turn a name into an IP by the system's resolver.
-
-    Upstream asks DNS servers itself, past /etc/hosts. wss keeps the name: TLS needs it.
-    """
-    names = addresses.names(address)
-    if not names or names[0] not in _FAMILIES or {"wss", "tls"} & set(names):
-        return address
-    name = str(address.value_for_protocol(names[0]))
-    try:
-        found = await trio.socket.getaddrinfo(name, None, family=_FAMILIES[names[0]], type=socket.SOCK_STREAM)
-    except OSError as exc:
-        raise OpenConnectionError("the name does not resolve") from exc
-    family, *_, place = found[0]
-    kind = "ip6" if family == socket.AF_INET6 else "ip4"
-    return Multiaddr(f"/{kind}/{place[0]}{str(address).removeprefix(f'/{names[0]}/{name}')}")
 
 
 def remote_address(closer: ReadWriteCloser, listener: Multiaddr) -> Multiaddr:
