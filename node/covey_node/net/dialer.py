@@ -37,15 +37,16 @@ class Dialer:
         outside = host is not None and self._host.network.scope.is_reachable_from_outside(host)
         return (PathKind.PUBLIC if outside else PathKind.LAN), best.remote_addr
 
-    async def connect(self, peer: PeerId, addrs: Iterable[str]) -> None:
+    async def connect(self, peer: PeerId, addrs: Iterable[str], *, nearby: bool = True) -> None:
         """Make sure that a connection to `peer` stands; Unreachable tells what was tried.
 
         Direct addresses have a head start; then relays are asked too, and whichever comes first ends the other tries:
-        an address behind somebody's router answers nothing for as long as one waits.
+        an address behind somebody's router answers nothing for as long as one waits. Without `nearby`, for those whom
+        nobody accepted, addresses of our own site are left out: strangers could make us scan it.
         """
         if self._best(peer) is not None:
             return
-        targets = usable(addrs, peer)
+        targets = usable(addrs if nearby else filter(self._is_outside, addrs), peer)
         direct = [target.addr for target in targets if isinstance(target, Direct) and self._may_dial(target.addr)]
         tried: list[str] = []
         won = False
@@ -96,6 +97,10 @@ class Dialer:
         for relay in self._relays.relays.values():
             ways.setdefault(relay.peer, relay.addrs)
         return ways
+
+    def _is_outside(self, addr: str) -> bool:
+        host = host_of(addr)
+        return host is not None and self._host.network.scope.may_dial(host)
 
     def _may_dial(self, addr: str) -> bool:
         host = host_of(addr)

@@ -12,19 +12,24 @@ from covey_node.store.messages import MessageRow
 from covey_node.store.tx import Tx
 
 _PREFIX_DIGITS = 8
+_ACCOUNT_DIGITS = 64
 
 
 def find_contact(tx: Tx, name: str) -> ContactRow:
-    """Return the contact of that alias or account key; NotFound lists what could have been meant."""
-    row = contacts.by_alias(tx, name)
-    if row is not None:
-        return row
-    if len(name) >= _PREFIX_DIGITS:
-        rows = contacts.by_account_prefix(tx, name)
-        if len(rows) == 1:
-            return rows[0]
-        if rows:
-            raise NotFound(f"{name} fits several contacts: give more digits of the account key")
+    """Return the contact of that alias or account key; NotFound lists what could have been meant.
+
+    People choose the name that they come with: one who calls himself like the beginning of somebody else's key must not
+    get what was meant for that one.
+    """
+    keyed = contacts.by_account_prefix(tx, name) if len(name) >= _PREFIX_DIGITS else ()
+    if len(name) == _ACCOUNT_DIGITS and keyed:
+        return keyed[0]
+    called = contacts.by_alias(tx, name)
+    found = {row.id: row for row in (*keyed, *([] if called is None else [called]))}
+    if len(found) == 1:
+        return next(iter(found.values()))
+    if found:
+        raise NotFound(f"{name} fits several contacts: give more digits of the account key")
     known = ", ".join(row.alias for row in contacts.all_in(tx)[:10])
     raise NotFound(f"no contact is called {name!r}" + (f"; there are: {known}" if known else "; you have none yet"))
 

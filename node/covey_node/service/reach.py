@@ -15,6 +15,7 @@ from covey_node import crypto
 from covey_node.net.contact import fetch_bundle
 from covey_node.net.dialer import Dialer
 from covey_node.protocol.frames import BundleOutcome
+from covey_node.service.applying import TALKING
 from covey_node.service.effects import Effects
 from covey_node.service.ledger import Ledger
 from covey_node.service.own import Own
@@ -40,12 +41,12 @@ class ContactReach:
         """Have a connection to a device; Unreachable says in words what was tried."""
         contact = await self._contact(contact_id)
         try:
-            await self._dialer.connect(peer, contact.addrs)
+            await self._dialer.connect(peer, contact.addrs, nearby=contact.state in TALKING)
         except Unreachable:
             if not await self._records.look_up(contact_id):
                 raise
             contact = await self._contact(contact_id)
-            await self._dialer.connect(peer, contact.addrs)
+            await self._dialer.connect(peer, contact.addrs, nearby=contact.state in TALKING)
 
     async def prepare(self, contact_id: int, device_key: bytes) -> None:
         """Seal what waits for a session with the device; the connection stands."""

@@ -1,7 +1,7 @@
 """What a hostile contact or stranger sends: the node stays up, and keeps what its user decided."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo
 from multiaddr import Multiaddr
 
-from covey_core.peers import ed25519_key_in
+from covey_core.peers import ed25519_key_in, peer_id_of
 from covey_node import crypto, limits
 from covey_node.crypto.primitives import SIGN_DEVICE_LIST
 from covey_node.protocol.contents import Body, ContactRequest, Reachability, Receipt, ReceiptKind
@@ -25,7 +25,7 @@ from covey_node.service.composing import own_reachability, send_notice_content
 from covey_node.service.effects import Effects
 from covey_node.service.node import Node
 from covey_node.service.people import note_devices
-from covey_node.service.port import Refused
+from covey_node.service.port import NotFound, Refused
 from covey_node.service.settling import settle
 from covey_node.store import contacts, deliveries, devices
 from covey_node.store.contacts import ContactRow
@@ -178,6 +178,40 @@ async def test_another_key_of_a_known_device_is_a_change_that_is_shown(tmp_path:
         forged = replace(first, number=2, previous=first.hash, devices=(other,))
         await _note(alice, "bob", replace(forged, signature=account.sign(SIGN_DEVICE_LIST, forged.body())))
         assert await alice._ledger.read(lambda tx: devices.unaccepted(tx, bob.id)) == {device.ed25519}
+
+
+async def test_nobody_gets_by_name_what_is_meant_for_a_key(tmp_path: Path) -> None:
+    async with running_node(tmp_path / "alice", empty_network()) as alice:
+        bob = ContactRow(account_key=b"\xab" * 32, alias="bob", state=ContactState.ACCEPTED, created_at=0.0)
+        mallory = replace(bob, account_key=b"\xcd" * 32, alias="abababab")
+        await alice._ledger.change(lambda tx, _: (contacts.add(tx, bob), contacts.add(tx, mallory)))
+        with pytest.raises(NotFound, match="several"):
+            await alice.contact("abababab")
+        assert (await alice.contact("ab" * 32)).alias == "bob"
+        assert (await alice.contact("cd" * 4)).alias == "abababab"
+
+
+async def test_a_stranger_does_not_make_us_dial_in_our_own_site(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_node(tmp_path / "alice", empty_network()) as alice:
+        device = _device()
+        peer = peer_id_of(device.ed25519)
+        addrs = (f"/ip4/192.168.1.1/tcp/80/p2p/{peer}", f"/ip4/127.0.0.1/tcp/1/p2p/{peer}")
+        row = ContactRow(bytes(32), "stranger", ContactState.REFUSED, 0.0, addrs=addrs)
+        stranger = await alice._ledger.change(lambda tx, _: contacts.add(tx, row))
+        dialed: list[str] = []
+
+        async def connect(_peer: str, found: Sequence[str], **_: object) -> None:
+            dialed.extend(found)
+
+        monkeypatch.setattr(alice._parts.host, "connect", connect)
+        await alice._parts.reach.connect(stranger.id, peer)
+        assert dialed == [addrs[1]]  # what the network's scope names
+        await alice._ledger.change(lambda tx, _: contacts.save(tx, replace(stranger, state=ContactState.ACCEPTED)))
+        dialed.clear()
+        await alice._parts.reach.connect(stranger.id, peer)
+        assert dialed == list(addrs)
 
 
 def _device() -> crypto.DeviceKeys:
