@@ -35,7 +35,7 @@ def packet_hash(packet: bytes) -> bytes:
 
 def device_keys(tx: Tx, contact: ContactRow) -> tuple[bytes, ...]:
     """Return the devices of a contact; before its bundle came, those that its addresses name."""
-    known = tuple(row.device_key for row in devices.of_contact(tx, contact.id))
+    known = devices.keys(tx, contact.id)
     return known or tuple(public_key_of(peer) for peer in peers_in(contact.addrs))
 
 

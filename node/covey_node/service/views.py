@@ -42,8 +42,7 @@ def message_views(tx: Tx, rows: Sequence[MessageRow]) -> tuple[MessageView, ...]
     found = reactions.of(tx, [row.id for row in rows])
     for row in rows:
         if row.contact_id not in aliases:
-            contact = contacts.get(tx, row.contact_id)
-            aliases[row.contact_id] = "" if contact is None else contact.alias
+            aliases[row.contact_id] = contacts.alias_of(tx, row.contact_id)
     return tuple(_message_view(tx, row, aliases[row.contact_id], found.get(row.id, ())) for row in rows)
 
 

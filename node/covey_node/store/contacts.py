@@ -59,10 +59,10 @@ def is_alias(text: str) -> bool:
 
 
 def _row(values: Row) -> ContactRow:
-    row = ContactRow(*values)
-    return replace(
-        row, state=ContactState(row.state), addrs=tuple(json.loads(values[16])), relays=tuple(json.loads(values[17]))
-    )
+    fields = list(values)
+    fields[2] = ContactState(fields[2])
+    fields[16:] = (tuple(json.loads(text)) for text in fields[16:])
+    return ContactRow(*fields)
 
 
 def _values(row: ContactRow) -> tuple[Value, ...]:
@@ -121,6 +121,12 @@ def get(tx: Tx, contact_id: int) -> ContactRow | None:
     """Return the contact with that row id, or None."""
     row = tx.one(f"{_SELECT} WHERE id = ?", (contact_id,))
     return None if row is None else _row(row)
+
+
+def alias_of(tx: Tx, contact_id: int) -> str:
+    """Return the contact's name, empty when it is gone."""
+    row = tx.one("SELECT alias FROM contacts WHERE id = ?", (contact_id,))
+    return "" if row is None else str(row[0])
 
 
 def by_account(tx: Tx, account_key: bytes) -> ContactRow | None:

@@ -65,6 +65,15 @@ def of_contact(tx: Tx, contact_id: int, *, revoked: bool = False) -> tuple[Devic
     return tuple(DeviceRow(*row) for row in rows)
 
 
+def keys(tx: Tx, contact_id: int) -> tuple[bytes, ...]:
+    """Return the keys of a contact's devices, oldest first, without those taken off the list."""
+    rows = tx.all(
+        "SELECT device_key FROM devices WHERE contact_id = ? AND revoked_at IS NULL ORDER BY added_at, device_key",
+        (contact_id,),
+    )
+    return tuple(row[0] for row in rows)
+
+
 def with_key(tx: Tx, device_key: bytes) -> tuple[DeviceRow, ...]:
     """Return the devices with that key that are not revoked: one, unless two accounts claim the same device.
 
