@@ -143,7 +143,9 @@ def test_removing_a_contact_removes_everything_of_it(connection: Connection, bob
         devices.log_change(tx, bob.id, phone, change="added", reason="new", now=1.0)
 
     connection.run(fill)
+    assert connection.read(lambda tx: (contacts.alias_of(tx, bob.id), devices.keys(tx, bob.id))) == (bob.alias, (phone,))
     connection.run(lambda tx: contacts.remove(tx, bob.id))
+    assert connection.read(lambda tx: contacts.alias_of(tx, bob.id)) == ""
     for table in ("contacts", "devices", "key_changes", "sessions", "messages", "reactions", "deliveries"):
         assert connection.read(lambda tx, table=table: tx.number(f"SELECT count(*) FROM {table}")) == 0, table  # type: ignore[misc]
 
@@ -159,6 +161,7 @@ def test_a_revoked_device_stays_revoked_and_has_no_session(
     assert row is not None
     assert (row.revoked_at, row.bundle) == (3.0, None)
     assert connection.read(lambda tx: devices.of_contact(tx, bob.id)) == ()
+    assert connection.read(lambda tx: devices.keys(tx, bob.id)) == ()
     assert connection.read(lambda tx: devices.of_contact(tx, bob.id, revoked=True)) == (row,)
     assert connection.read(lambda tx: devices.with_key(tx, phone)) == ()
     assert connection.read(lambda tx: sessions.of_device(tx, bob.id, phone)) == ()
