@@ -143,7 +143,10 @@ def test_removing_a_contact_removes_everything_of_it(connection: Connection, bob
         devices.log_change(tx, bob.id, phone, change="added", reason="new", now=1.0)
 
     connection.run(fill)
-    assert connection.read(lambda tx: (contacts.alias_of(tx, bob.id), devices.keys(tx, bob.id))) == (bob.alias, (phone,))
+    assert connection.read(lambda tx: (contacts.alias_of(tx, bob.id), devices.keys(tx, bob.id))) == (
+        bob.alias,
+        (phone,),
+    )
     connection.run(lambda tx: contacts.remove(tx, bob.id))
     assert connection.read(lambda tx: contacts.alias_of(tx, bob.id)) == ""
     for table in ("contacts", "devices", "key_changes", "sessions", "messages", "reactions", "deliveries"):
