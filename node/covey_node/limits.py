@@ -95,8 +95,6 @@ RECORD_SEQUENCE_MAX = 2**63 - 1  # the largest integer of SQLite; ours begin at 
 RECORD_PLAINTEXT_BYTES = 24 * 1024 - 40  # a record holds 24 KiB of ciphertext; nonce and tag take 40 bytes
 PREKEY_ROTATE_SECONDS = 7 * 24 * 3600  # DESIGN 4: weekly
 PREKEY_KEEP_SECONDS = 45 * 24 * 3600  # DESIGN 4: private halves go 45 days after their last publication
-ONE_TIME_PREKEYS_MAX = 256  # handed out over direct streams and not used yet
-ONE_TIME_PREKEY_SECONDS = 7 * 24 * 3600  # a handed out one-time key that nobody used is forgotten
 
 # --- the process ---
 DRAIN_SECONDS = 2  # answers of the API that are under way at the end get so long; the process has 10 s in all

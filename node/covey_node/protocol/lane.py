@@ -162,7 +162,8 @@ class Lane:
             self._waiting.move_to_end(item.delivery, last=False)
             self._postpone(now, jitter)
             return None
-        self.failures = 0
+        if outcome.delivered:  # one who refuses all is not asked again every second
+            self.failures = 0
         self._ids.discard(item.delivery)
         return Settled(item.delivery, outcome)
 

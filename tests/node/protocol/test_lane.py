@@ -119,3 +119,20 @@ def test_the_oldest_packet_sets_the_deadline() -> None:
     assert isinstance(action, Send)
     lane.sending(action, now=5.0)
     assert lane.next(now=5.0) == Wait(5.0 + limits.ACK_SECONDS)
+
+
+def test_a_peer_that_refuses_all_is_waited_for_longer_each_time() -> None:
+    lane, now, pauses = Lane(), 1000.0, []
+    for number in range(1, 8):
+        lane.queue(number)
+        lane.opening()
+        lane.opened()
+        send = lane.next(now=now)
+        assert isinstance(send, Send)
+        lane.sending(send, now=now)
+        lane.acked(send.number, Outcome.UNDECRYPTABLE, now=now, jitter=1.0)
+        lane.stream_lost("the other side lost the session", now=now, jitter=1.0)
+        pauses.append(lane.not_before - now)
+        now = lane.not_before
+    assert pauses == sorted(pauses)
+    assert pauses[-1] > 10 * pauses[0]
