@@ -21,7 +21,7 @@ def read(data: bytes) -> InnerRecord:
 
 
 @given(
-    sequence=st.integers(0, 2**64 - 1),
+    sequence=st.integers(0, limits.RECORD_SEQUENCE_MAX),
     addrs=st.lists(st.text(min_size=1, max_size=100), max_size=limits.ADDRS_MAX),
     bundle=st.binary(max_size=3000),
 )
