@@ -1,6 +1,7 @@
 """`python -m benchmarks [--only NAME] [--quick]`: run the benchmarks; each prints a table and writes a JSON file.
 
-Owns: the command line. `make bench` calls it. Results: build/bench/NAME.json (report.py), explained in docs/benchmarks.md.
+Owns: the command line. `make bench` calls it. Results: build/bench/NAME.json (report.py); they are
+explained in docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+from pathlib import Path
 
 from benchmarks import report
 
@@ -19,12 +21,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument("--only", choices=NAMES, help="run one benchmark (default: all)")
     parser.add_argument("--quick", action="store_true", help="few rounds: shows that it runs, the figures say little")
+    parser.add_argument("--out", type=Path, default=report.OUT, help="folder of the JSON files (default: build/bench)")
     chosen = parser.parse_args(argv)
     for name in NAMES if chosen.only is None else (chosen.only,):
         print(f"==> {name}: {report.load()}", flush=True)
         rows = importlib.import_module(f"benchmarks.{name}").run(quick=chosen.quick)
-        path = report.write(name, rows)
-        print(f"  written: {path.relative_to(report.ROOT)}\n", flush=True)
+        print(f"  written: {report.write(name, rows, chosen.out)}\n", flush=True)
     return 0
 
 

@@ -13,9 +13,11 @@ import trio
 from benchmarks.answering import answer_questions
 from covey_core.host import Host, HostConfig, Stream, open_host
 from covey_core.identity import Identity
+from covey_core.lifecycle import TaskStatus
 from covey_core.limits import CIRCUIT_MESSAGE_BYTES
 from covey_core.logs import setup_logging
 from covey_core.network import Network, load_network
+from covey_core.peers import PeerId
 from covey_core.wire.circuit import (
     HOP_PROTOCOL,
     STOP_PROTOCOL,
@@ -79,7 +81,7 @@ class Crowd:
                 raise AssertionError(f"the relay answered {answer.status}")
             self._hosts.append(host)
 
-    async def _live(self, *, task_status: trio.TaskStatus[Host]) -> None:
+    async def _live(self, *, task_status: TaskStatus[Host]) -> None:
         config = HostConfig(Identity.generate(), self._network, liveness_interval_seconds=QUIET_SECONDS)
         with trio.CancelScope() as scope:
             async with open_host(config) as host:
@@ -97,11 +99,11 @@ class Crowd:
             self._circuits.append(stream)
 
     @property
-    def _peer(self) -> str:
-        return self._relay.addrs[0].rpartition("/p2p/")[2]
+    def _peer(self) -> PeerId:
+        return PeerId(self._relay.addrs[0].rpartition("/p2p/")[2])
 
 
-async def _ask(host: Host, relay: str, message: HopMessage) -> tuple[HopMessage, Stream]:
+async def _ask(host: Host, relay: PeerId, message: HopMessage) -> tuple[HopMessage, Stream]:
     stream = await host.open_stream(relay, HOP_PROTOCOL)
     await stream.write_frame(encode_hop(message), limit=CIRCUIT_MESSAGE_BYTES)
     frame = await stream.read_frame(limit=CIRCUIT_MESSAGE_BYTES)
@@ -111,9 +113,7 @@ async def _ask(host: Host, relay: str, message: HopMessage) -> tuple[HopMessage,
 
 async def _accept(stream: Stream) -> None:
     await stream.read_frame(limit=CIRCUIT_MESSAGE_BYTES)
-    await stream.write_frame(
-        encode_stop(StopMessage(StopType.STATUS, status=Status.OK)), limit=CIRCUIT_MESSAGE_BYTES
-    )
+    await stream.write_frame(encode_stop(StopMessage(StopType.STATUS, status=Status.OK)), limit=CIRCUIT_MESSAGE_BYTES)
     await trio.sleep_forever()
 
 

@@ -1,8 +1,8 @@
 """The cryptographic core: what its operations cost, and libsignal beside it.
 
-Owns: the figures. Sessions stay in memory on both sides, nothing is stored. Every figure is the median of rounds; rounds of
-Covey and of libsignal alternate. A round's time is the smaller of elapsed and processor time, so that other programs on
-the machine count as little as possible. Targets: docs/benchmarks.md.
+Owns: the figures. Sessions stay in memory on both sides, nothing is stored. Every figure is the median of rounds;
+rounds of Covey and of libsignal alternate. A round's time is the smaller of elapsed and processor time, so that other
+programs on the machine count as little as possible. Targets: docs/benchmarks.md.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from pathlib import Path
 import trio
 
 from benchmarks.answering import answer_questions
+from covey_core.lifecycle import TaskStatus
 from covey_core.logs import setup_logging
 from covey_core.network import load_network
 from covey_node.api.server import serve_api
@@ -39,10 +40,10 @@ class Person:
         self._seen: list[tuple[str, float]] = []
         self._more = trio.Event()
 
-    async def watch(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def watch(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Note when messages become delivered here and visible there."""
         async with self._node.events(after=None) as events:
-            task_status.started()
+            task_status.started(None)
             async for event in events:
                 now = time.monotonic()
                 data = event.data
@@ -74,15 +75,12 @@ class Person:
     async def reserved(self) -> bool:
         """Wait for a place at a relay."""
         with trio.fail_after(PATIENCE_SECONDS):
-            while not any(relay.reserved_until for relay in (await self._node.status()).relays):
-                await trio.sleep(0.05)
+            while not any(relay.reserved_until for relay in (await self._node.status()).relays):  # noqa: ASYNC110
+                await trio.sleep(0.05)  # a relay's answer is no event of the node's
         return True
 
     async def path(self) -> str:
         return str((await self._node.contacts())[0].path)
-
-    async def cpu(self) -> float:
-        return time.process_time()
 
     async def forget(self) -> None:
         self._delivered.clear()
@@ -169,17 +167,19 @@ async def main(home: Path, network_file: Path, *, listens: bool) -> None:
         api_address="unix",
         token_file=home / "api.token",
     )
-    async with open_home(home, unlock) as database, open_node(database, options) as node:
-        async with trio.open_nursery() as nursery:
-            person = Person(node, home, nursery)
-            await nursery.start(person.watch)
-            await answer_questions({
-                "invite": person.invite, "add": person.add, "befriended": person.befriended,
-                "reserved": person.reserved, "path": person.path, "cpu": person.cpu, "forget": person.forget,
-                "one_by_one": person.one_by_one, "flood": person.flood, "seen": person.seen,
-                "delivered": person.delivered, "kept": person.kept, "serve": person.serve,
-            })  # fmt: skip
-            nursery.cancel_scope.cancel()
+    async with (
+        open_home(home, unlock) as database,
+        open_node(database, options) as node,
+        trio.open_nursery() as nursery,
+    ):
+        person = Person(node, home, nursery)
+        await nursery.start(person.watch)
+        await answer_questions({
+            "invite": person.invite, "add": person.add, "befriended": person.befriended, "reserved": person.reserved,
+            "path": person.path, "forget": person.forget, "one_by_one": person.one_by_one, "flood": person.flood,
+            "seen": person.seen, "delivered": person.delivered, "kept": person.kept, "serve": person.serve,
+        })  # fmt: skip
+        nursery.cancel_scope.cancel()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The relay: memory per reservation and per circuit, throughput of one stream beside a direct one, slots that come free.
+"""The relay: memory per reservation and circuit, throughput of one stream beside a direct one, slots that come free.
 
 Owns: the figures. `covey-relay` runs alone in its process, with production's code and settings but for the bounds per
 IP address: here everybody comes from 127.0.0.1. Targets: docs/benchmarks.md.

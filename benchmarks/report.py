@@ -89,8 +89,8 @@ def note(text: str) -> None:
     print(f"  {text}", flush=True)
 
 
-def write(name: str, rows: Sequence[Row]) -> Path:
-    """Print the table of one benchmark and write its JSON file."""
+def write(name: str, rows: Sequence[Row], folder: Path = OUT) -> Path:
+    """Print the table of one benchmark and write its JSON file; return where it is."""
     width = max([len(row.name) for row in rows], default=0)
     print(f"\n{name}")
     for row in rows:
@@ -98,8 +98,8 @@ def write(name: str, rows: Sequence[Row]) -> Path:
         target = "" if row.target is None else f"target {row.target}"
         verdict = {True: "met", False: "MISSED", None: ""}[row.met]
         print(f"  {row.name:{width}}  {value:>10} {row.unit:16} {target:18} {verdict}".rstrip(), flush=True)
-    OUT.mkdir(parents=True, exist_ok=True)
-    path = OUT / f"{name}.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
     path.write_text(json.dumps([row.as_dict() for row in rows], indent=2) + "\n")
     return path
 
