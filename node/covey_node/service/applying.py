@@ -40,6 +40,8 @@ from covey_node.store.tx import Tx
 
 TALKING = {ContactState.ACCEPTED, ContactState.REQUESTED, ContactState.REQUESTING}
 """Whom we agreed to talk with: everybody else is a stranger."""
+_OURS = {"me", "*", ".", ".."}
+"""What histories call ourselves and our notices, and what paths take for folders: nobody else may be called that."""
 
 
 def admit(tx: Tx, own: Own, account_key: bytes, contact: ContactRow | None, content: Content) -> ContactRow | Outcome:
@@ -81,8 +83,9 @@ def _alias_for(tx: Tx, body: ContactRequest) -> str:
 
 
 def safe_alias(name: str) -> str:
-    """Return a name that somebody gave himself as it may stand in commands and paths here."""
-    return "".join(char for char in name if char.isprintable() and char != "/").strip()
+    """Return a name that somebody gave himself as it may stand in commands and paths here; empty when it may not."""
+    alias = "".join(char for char in name if char.isprintable() and char != "/").strip()
+    return "" if contacts.fold(alias) in _OURS else alias
 
 
 def apply(tx: Tx, effects: Effects, own: Own, contact: ContactRow, content: Content, *, path: str) -> Outcome:

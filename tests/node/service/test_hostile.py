@@ -21,6 +21,7 @@ from covey_node.protocol.contents import Body, ContactRequest, Reachability, Rec
 from covey_node.protocol.frames import Outcome
 from covey_node.protocol.lane import Settled
 from covey_node.protocol.status import ContactState, Status
+from covey_node.service.applying import safe_alias
 from covey_node.service.composing import own_reachability, send_notice_content
 from covey_node.service.effects import Effects
 from covey_node.service.node import Node
@@ -189,6 +190,12 @@ async def test_nobody_gets_by_name_what_is_meant_for_a_key(tmp_path: Path) -> No
             await alice.contact("abababab")
         assert (await alice.contact("ab" * 32)).alias == "bob"
         assert (await alice.contact("cd" * 4)).alias == "abababab"
+
+
+@pytest.mark.parametrize("name", ["me", "ME", " * ", "..", "/./"])
+def test_nobody_comes_under_a_name_that_stands_for_ourselves(name: str) -> None:
+    assert safe_alias(name) == ""
+    assert safe_alias(f"{name}lvin").endswith("lvin")
 
 
 async def test_a_stranger_does_not_make_us_dial_in_our_own_site(
