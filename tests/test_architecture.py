@@ -260,6 +260,17 @@ def test_extras_and_commands_exist_for_each_component() -> None:
     assert "libp2p==0.8.1" in project["dependencies"]
 
 
+def test_what_is_imported_is_named_as_a_dependency_and_the_other_way_round() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
+    modules = {"google": "protobuf", "nacl": "pynacl"}
+    imported = (
+        {name.split(".")[0] for path in product() for name in imports(path)} - set(HOMES) - sys.stdlib_module_names
+    )
+    distributions = {modules.get(name, name).replace("_", "-") for name in imported}
+    assert {re.split(r"[<>=]", one)[0] for one in named} == distributions
+
+
 def test_every_lock_has_hashes_and_no_index_addresses() -> None:
     locks = sorted((ROOT / "requirements").glob("*.txt"))
     assert {lock.stem for lock in locks} == {"build", "dev", "node", "relay", "bootstrap"}
