@@ -18,6 +18,7 @@ from covey_node.service.effects import Effects, Wake
 from covey_node.service.lane_runner import LaneRunner, Reach
 from covey_node.service.ledger import Ledger
 from covey_node.service.own import Own
+from covey_node.service.slots import Slots
 from covey_node.store import deliveries, lanes, messages
 from covey_node.store.errors import StoreError
 from covey_node.store.tx import Tx
@@ -37,7 +38,7 @@ class Delivery:
         self._host = host
         self._reach = reach
         self._running: dict[Key, LaneRunner] = {}
-        self._slots = trio.CapacityLimiter(limits.LANES_MAX)
+        self._slots = Slots(limits.LANES_MAX)
         self._wanted: dict[Key, None] = {}
         self._more = trio.Event()
         self._sweep = trio.Event()
@@ -45,28 +46,40 @@ class Delivery:
 
     async def run(self) -> None:
         """Deliver until cancelled."""
-        for key in await self._ledger.read(lanes.devices):
-            self._wanted[key] = None
-        self._more.set()
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._begin)
             nursery.start_soon(self._watch_connections)
             nursery.start_soon(self._expire)
             while True:
                 await self._more.wait()
                 self._more = trio.Event()
-                for key in list(self._wanted):
-                    if key not in self._running:
-                        self._running[key] = LaneRunner(
-                            self._ledger, self._own, self._host, self._reach, contact_id=key[0], device_key=key[1]
-                        )
-                        nursery.start_soon(self._run_lane, key)
-                self._wanted.clear()
+                for key in [key for key in self._wanted if key not in self._running]:
+                    del self._wanted[key]
+                    self._running[key] = LaneRunner(
+                        self._ledger, self._own, self._host, self._reach, contact_id=key[0], device_key=key[1]
+                    )
+                    nursery.start_soon(self._run_lane, key)
+
+    async def _begin(self) -> None:
+        """Start the lanes of what was left from the last run."""
+        while True:
+            try:
+                found = await self._ledger.read(lanes.devices)
+            except (StoreError, FileDamaged) as exc:
+                log.warning("node.lanes.unread", problem=type(exc).__name__)
+                await trio.sleep(limits.STORE_RETRY_SECONDS)
+                continue
+            self._wanted.update(dict.fromkeys(found))
+            self._more.set()
+            return
 
     async def _run_lane(self, key: Key) -> None:
         try:
             await self._running[key].run(self._slots)
         except (StoreError, FileDamaged) as exc:
-            log.warning("node.lane.ended", problem=type(exc).__name__)  # it begins anew with the next message or start
+            log.warning("node.lane.ended", problem=type(exc).__name__)
+            await trio.sleep(limits.STORE_RETRY_SECONDS)
+            self._wanted[key] = None  # it begins anew
         finally:
             del self._running[key]
             if key in self._wanted:
@@ -86,7 +99,7 @@ class Delivery:
         runner = self._running.get(key)
         if runner is not None:
             runner.wake(queued=Wake.NEW in why, seen=Wake.SEEN in why)
-        if Wake.NEW in why:
+        if Wake.NEW in why and (runner is None or runner.dropped):  # one that was dropped is followed by a new one
             self._wanted[key] = None
             self._more.set()
 

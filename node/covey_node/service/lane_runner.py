@@ -25,6 +25,7 @@ from covey_node.service.effects import Effects
 from covey_node.service.ledger import Ledger
 from covey_node.service.own import Own
 from covey_node.service.settling import settle
+from covey_node.service.slots import Slots
 from covey_node.store import lanes
 from covey_node.store.lanes import Sealed
 from covey_node.store.tx import Tx
@@ -60,7 +61,7 @@ class LaneRunner:
         self._loaded = 0
         self._woken = trio.Event()
         self._reload = True
-        self._dropped = False
+        self.dropped = False
         self._ready: dict[int, bytes] = {}  # packets read along with their ids, for the very next write
         self._written: deque[tuple[float, int]] = deque()
         self._written_more = trio.Event()
@@ -74,17 +75,17 @@ class LaneRunner:
 
     def drop(self) -> None:
         """Nothing more goes to this device."""
-        self._dropped = True
+        self.dropped = True
         self._woken.set()
 
-    async def run(self, slots: trio.CapacityLimiter) -> None:
+    async def run(self, slots: Slots) -> None:
         """Deliver until nothing is left."""
-        while not self._dropped:
+        while not self.dropped:
             await self._load()
             match self._lane.next(now=trio.current_time()):
                 case Open():
-                    async with slots:
-                        await self._open_and_pump()
+                    async with slots.hold():
+                        await self._open_and_pump(slots)
                 case Wait(until):
                     if self._lane.empty and not self._reload:
                         return
@@ -121,7 +122,7 @@ class LaneRunner:
             await self._woken.wait()
         self._woken = trio.Event()
 
-    async def _open_and_pump(self) -> None:
+    async def _open_and_pump(self, slots: Slots) -> None:
         self._lane.opening()
         stream: ChatStream | None = None
         try:
@@ -137,7 +138,7 @@ class LaneRunner:
             return
         self._lane.opened()
         try:
-            await self._pump(stream)
+            await self._pump(stream, slots)
         finally:
             with trio.CancelScope(shield=True), trio.move_on_after(1):
                 await stream.close()
@@ -157,7 +158,7 @@ class LaneRunner:
 
         await self._ledger.note(note)
 
-    async def _pump(self, stream: ChatStream) -> None:
+    async def _pump(self, stream: ChatStream, slots: Slots) -> None:
         """Send and take acknowledgements until idle; a lost stream or a broken rule ends it with a reason."""
         path = self._reach.path(self._peer)
         acks, found = trio.open_memory_channel[Ack](limits.UNACKED_PACKETS_MAX)
@@ -166,25 +167,26 @@ class LaneRunner:
                 nursery.start_soon(self._read_acks, stream, acks)
                 nursery.start_soon(self._settle_acks, found, path)
                 nursery.start_soon(self._mark_sent, path)
-                await self._write(stream)
+                await self._write(stream, slots)
                 nursery.cancel_scope.cancel()
         except* CoveyError as group:
             await self._failed(_words(first_of(group)))
         if self._lane.phase is Phase.OPEN:
             self._lane.idle_closed()
 
-    async def _write(self, stream: ChatStream) -> None:
-        while not self._dropped:
+    async def _write(self, stream: ChatStream, slots: Slots) -> None:
+        while not self.dropped:
             await self._load()
-            batch, until = self._take_batch()
+            now = trio.current_time()
+            batch, until = self._take_batch(now)
             if batch:
                 await self._send(stream, batch)
                 continue
-            now = trio.current_time()
+            self._ready = {}  # what is written later is read then: it may have expired
             if until is not None and now >= until and not self._lane.empty:
                 raise StreamLost("no acknowledgement in time")
             if self._lane.empty:
-                with trio.move_on_after(limits.CHAT_IDLE_SECONDS) as idle:
+                with trio.move_on_after(limits.CHAT_IDLE_SECONDS) as idle, slots.idle(idle):
                     await self._woken.wait()
                 self._woken = trio.Event()
                 if idle.cancelled_caught:
@@ -192,9 +194,8 @@ class LaneRunner:
             else:
                 await self._sleep(until)
 
-    def _take_batch(self) -> tuple[list[Send], float | None]:
+    def _take_batch(self, now: float) -> tuple[list[Send], float | None]:
         batch: list[Send] = []
-        now = trio.current_time()
         while True:
             action = self._lane.next(now=now)
             if isinstance(action, Send):
@@ -254,11 +255,11 @@ class LaneRunner:
     async def _settle(self, batch: Sequence[Ack], path: str) -> None:
         now, jitter = trio.current_time(), random.random()  # noqa: S311 - spreads load, no secret
         settled: list[Settled] = []
-        for ack in batch:
-            done = self._lane.acked(ack.number, ack.outcome, now=now, jitter=jitter)
-            if done is not None:
-                settled.append(done)
         try:
+            for ack in batch:
+                done = self._lane.acked(ack.number, ack.outcome, now=now, jitter=jitter)
+                if done is not None:
+                    settled.append(done)
             lost = await self._ledger.change(
                 lambda tx, effects: settle(
                     tx, effects, self._own, self._contact_id, self._device_key, settled, path=path
