@@ -30,6 +30,7 @@ from covey_core.identity import Identity
 from covey_core.metrics import CoreMetrics
 from covey_core.network import Network
 from tests.host.conftest import TCP, WS, host_on
+from tests.host.test_lifetime import until_gone
 from tests.host.test_security import port_of
 
 
@@ -104,6 +105,7 @@ async def test_a_second_address_is_not_dialed_while_the_first_is_quick(public: N
                 assert [one.transport for one in bob.connections()] == ["tcp"]
                 assert bob._swarm._upgrading == 0
                 await alice.disconnect(bob.peer_id)
+                await until_gone(bob)
 
 
 async def test_a_websocket_peer_that_hangs_up_is_noticed_at_once(public: Network) -> None:
@@ -169,6 +171,7 @@ async def test_ip6_and_two_ports_and_announced_addresses(public: Network) -> Non
                 assert seen.transport == ("ws" if "/ws" in address else "tcp")
                 assert bob._swarm._per_ip == {"::/56" if "ip6" in address else "127.0.0.1": 1}
                 await alice.disconnect(bob.peer_id)
+                await until_gone(bob)
             assert carol.addrs == tuple(f"{one}/p2p/{carol.peer_id}" for one in announced)
 
 
