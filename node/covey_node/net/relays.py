@@ -141,7 +141,10 @@ class RelayClient:
             voucher = open_voucher(slot.voucher, relay=relay.peer)
             if voucher.peer != self._host.peer_id:
                 raise ProtocolViolation("the relay's voucher is for somebody else")
-        relay.timetable.granted(float(slot.expires_at), now=time.time())
+        now = time.time()
+        if slot.expires_at <= now:
+            raise Unreachable("the relay gave a slot that has ended already: its clock, or ours, is wrong")
+        relay.timetable.granted(float(slot.expires_at), now=now)
         log.info("node.reservation.granted", relay=relay.operator)
 
     async def _watch_connections(self) -> None:
