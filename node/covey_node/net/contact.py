@@ -64,14 +64,17 @@ async def fetch_bundle(host: Host, peer: PeerId, account_key: bytes) -> BundleRe
                 encode_bundle_request(BundleRequest(account_key)), limit=limits.CONTACT_FRAME_BYTES
             )
             await stream.close_write()
-            payload = await stream.read_frame(limit=limits.CONTACT_FRAME_BYTES)
+            reply = _reply(await stream.read_frame(limit=limits.CONTACT_FRAME_BYTES))
         except BaseException:
             with trio.CancelScope(shield=True), trio.move_on_after(1):
                 await stream.reset()
             raise
-        if payload is None:
-            raise StreamLost("the peer closed without a bundle")
-        reply = decode_bundle_reply(payload)
         await stream.close()
         return reply
     raise StreamLost("the peer did not answer the question for its keys")
+
+
+def _reply(payload: bytes | None) -> BundleReply:
+    if payload is None:
+        raise StreamLost("the peer closed without a bundle")
+    return decode_bundle_reply(payload)

@@ -55,7 +55,7 @@ class Dialer:
             nonlocal won
             try:
                 await self._host.connect(peer, direct)
-            except Unreachable as exc:
+            except CoveyError as exc:
                 tried.append(str(exc))
                 head_start.cancel()
             else:
@@ -67,7 +67,8 @@ class Dialer:
             if direct:
                 with head_start:
                     await trio.sleep(limits.DIRECT_HEAD_START_SECONDS)
-            if won := await self._dial_relays(peer, targets, tried):
+            if await self._dial_relays(peer, targets, tried):
+                won = True
                 nursery.cancel_scope.cancel()
 
         head_start = trio.CancelScope()

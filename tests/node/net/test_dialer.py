@@ -4,7 +4,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from covey_core.errors import Unreachable
+from covey_core.errors import CoveyError, StreamLost, Unreachable
 from covey_core.host import ConnectionInfo
 from covey_core.identity import Identity
 from covey_core.peers import PeerId
@@ -19,17 +19,20 @@ RELAY = Identity.generate().peer_id
 class _Host:
     """Answers direct dials after a time, or refuses."""
 
-    def __init__(self, answers_after: float | None) -> None:
+    def __init__(self, answers_after: float | None, error: CoveyError | None = None) -> None:
+        self.error = error or Unreachable("connection refused")
         self.network = empty_network()
         self.answers_after = answers_after
+        self.answered = trio.Event()
 
     def connections(self, _peer: PeerId) -> tuple[ConnectionInfo, ...]:
         return ()
 
     async def connect(self, _peer: PeerId, _addrs: list[str]) -> None:
         if self.answers_after is None:
-            raise Unreachable("connection refused")
+            raise self.error
         await trio.sleep(self.answers_after)
+        self.answered.set()
 
 
 class _Relays:
@@ -39,9 +42,12 @@ class _Relays:
         self.works = works
         self.relays = {RELAY: Relay("test", RELAY, (f"/ip4/127.0.0.1/tcp/1/p2p/{RELAY}",))}
         self.asked_at: float | None = None
+        self.answers = trio.Event()
+        self.answers.set()
 
     async def dial(self, _relay: PeerId, _addrs: tuple[str, ...], _peer: PeerId) -> None:
         self.asked_at = trio.current_time()
+        await self.answers.wait()
         if not self.works:
             raise Unreachable("the relay has no slot for the contact")
 
@@ -82,3 +88,14 @@ async def test_all_reasons_are_told_when_nothing_works(autojump_clock: MockClock
         await _dialer(_Host(None), _Relays(works=False)).connect(PEER, DIRECT)
     assert "connection refused" in str(caught.value)
     assert "no slot" in str(caught.value)
+
+
+async def test_a_direct_stream_that_breaks_is_one_more_reason(autojump_clock: MockClock) -> None:
+    with pytest.raises(Unreachable, match="broke"):
+        await _dialer(_Host(None, StreamLost("it broke")), _Relays(works=False)).connect(PEER, DIRECT)
+
+
+async def test_a_direct_answer_counts_though_the_relay_refuses_at_the_same_moment(autojump_clock: MockClock) -> None:
+    host, relays = _Host(5), _Relays(works=False)
+    relays.answers = host.answered
+    await _dialer(host, relays).connect(PEER, DIRECT)
