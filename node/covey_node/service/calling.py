@@ -10,7 +10,8 @@ from collections.abc import Collection
 
 import trio
 
-from covey_core.errors import CoveyError
+from covey_core.errors import CoveyError, FileDamaged
+from covey_core.logs import get_logger
 from covey_core.peers import peer_id_of
 from covey_node import limits
 from covey_node.net.relays import RelayClient
@@ -19,7 +20,10 @@ from covey_node.service.ledger import Ledger
 from covey_node.service.reach import ContactReach
 from covey_node.service.sealing import device_keys
 from covey_node.store import contacts
+from covey_node.store.errors import StoreError
 from covey_node.store.tx import Tx
+
+log = get_logger("node.calling")
 
 _EVERYBODY = (ContactState.ACCEPTED, ContactState.REQUESTED)
 _UNANSWERED = (ContactState.REQUESTED,)
@@ -55,7 +59,11 @@ class Calling:
             await self._call_all(_UNANSWERED)
 
     async def _call_all(self, states: Collection[ContactState]) -> None:
-        called = await self._ledger.read(lambda tx: _lately_seen(tx, states))
+        try:
+            called = await self._ledger.read(lambda tx: _lately_seen(tx, states))
+        except (StoreError, FileDamaged) as exc:
+            log.warning("node.calling.left_out", problem=type(exc).__name__)
+            return
         async with trio.open_nursery() as nursery:
             for contact_id, key in called:
                 nursery.start_soon(self._call, contact_id, key)

@@ -10,9 +10,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 
+import trio
+
 from covey_core.errors import CoveyError
 from covey_core.host import Host
 from covey_core.peers import peer_id_of
+from covey_node import limits
 from covey_node.net.dialer import Dialer
 from covey_node.net.relays import RelayClient
 from covey_node.protocol.paths import PathKind
@@ -114,8 +117,12 @@ class Node:
         for key in keys:
             peer = peer_id_of(key)
             try:
-                await self._parts.reach.connect(contact_id, peer)
-                seconds = await self._parts.host.ping(peer)
+                with trio.fail_after(limits.OPEN_CHAT_SECONDS):
+                    await self._parts.reach.connect(contact_id, peer)
+                    seconds = await self._parts.host.ping(peer)
+            except trio.TooSlowError:
+                reasons.append("no answer in time")
+                continue
             except CoveyError as exc:
                 reasons.append(str(exc))
                 continue

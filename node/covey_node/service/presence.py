@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from covey_core.errors import FileDamaged
 from covey_core.host import Connected, Host
+from covey_core.logs import get_logger
 from covey_core.peers import PeerId, ed25519_key_in
 from covey_node.net.dialer import Dialer
 from covey_node.service.effects import Effects
@@ -16,7 +18,10 @@ from covey_node.service.ledger import Ledger
 from covey_node.service.own import Own
 from covey_node.service.port import PeerPathView
 from covey_node.store import contacts, devices
+from covey_node.store.errors import StoreError
 from covey_node.store.tx import Tx
+
+log = get_logger("node.presence")
 
 
 class Presence:
@@ -31,7 +36,7 @@ class Presence:
 
     def since(self, peer: PeerId | None) -> float | None:
         """Return since when a device is connected (Unix seconds), None when it is not."""
-        return None if peer is None else self._since.get(peer)
+        return self._since.get(peer) if peer is not None and self._host.connections(peer) else None
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -61,7 +66,11 @@ class Presence:
                     return row.id, row.alias
             return None
 
-        found = await self._ledger.read(find)
+        try:
+            found = await self._ledger.read(find)
+        except (StoreError, FileDamaged) as exc:
+            log.warning("node.presence.left_out", problem=type(exc).__name__)
+            return None
         if found is None:
             return None
         if seen:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from functools import partial
 
-from covey_core.errors import ProtocolViolation, Unreachable
+import trio
+
+from covey_core.errors import CoveyError, ProtocolViolation, Unreachable
 from covey_core.host import Host
+from covey_core.logs import get_logger
 from covey_core.peers import PeerId, peer_id_of
-from covey_node import crypto
+from covey_node import crypto, limits
 from covey_node.net.contact import fetch_bundle
 from covey_node.net.dialer import Dialer
 from covey_node.protocol.frames import BundleOutcome
@@ -26,6 +29,8 @@ from covey_node.store import contacts, devices, lanes
 from covey_node.store.contacts import ContactRow
 from covey_node.store.tx import Tx
 
+log = get_logger("node.reach")
+
 
 class ContactReach:
     """Brings lanes to devices."""
@@ -38,15 +43,37 @@ class ContactReach:
         self._records = records
 
     async def connect(self, contact_id: int, peer: PeerId) -> None:
-        """Have a connection to a device; Unreachable says in words what was tried."""
+        """Have a connection to a device; Unreachable says in words what was tried.
+
+        The contact record is looked up when the known addresses have failed, or are silent: several of these take as
+        long as the caller waits, and what the record says is then there for the next try.
+        """
         contact = await self._contact(contact_id)
-        try:
-            await self._dialer.connect(peer, contact.addrs, nearby=contact.state in TALKING)
-        except Unreachable:
-            if not await self._records.look_up(contact_id):
-                raise
-            contact = await self._contact(contact_id)
-            await self._dialer.connect(peer, contact.addrs, nearby=contact.state in TALKING)
+        head_start, failed = trio.CancelScope(), None
+
+        async def look_up() -> None:
+            with head_start:
+                await trio.sleep(limits.RECORD_HEAD_START_SECONDS)
+            try:
+                await self._records.look_up(contact_id)
+            except CoveyError as exc:
+                log.debug("node.record.unread", problem=str(exc))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(look_up)
+            try:
+                await self._dialer.connect(peer, contact.addrs, nearby=contact.state in TALKING)
+            except CoveyError as exc:
+                failed = exc
+                head_start.cancel()
+            else:
+                nursery.cancel_scope.cancel()
+        if failed is None:
+            return
+        known, contact = contact, await self._contact(contact_id)
+        if contact.addrs == known.addrs:
+            raise failed
+        await self._dialer.connect(peer, contact.addrs, nearby=contact.state in TALKING)
 
     async def prepare(self, contact_id: int, device_key: bytes) -> None:
         """Seal what waits for a session with the device; the connection stands."""

@@ -78,10 +78,18 @@ class Records:
         now, dht = trio.current_time(), self._dht  # the end of `run` takes it away while we wait below
         if dht is None or now - self._looked_up.get(contact_id, -math.inf) < limits.RECORD_LOOKUP_SECONDS_MIN:
             return False
+        self._looked_up[contact_id] = now
+        try:
+            return await self._look_up(dht, contact_id)
+        except BaseException:
+            self._looked_up.pop(contact_id, None)  # given up half way: that was none
+            raise
+
+    async def _look_up(self, dht: Dht, contact_id: int) -> bool:
         contact = await self._ledger.read(lambda tx: contacts.get(tx, contact_id))
         if contact is None or contact.record_key is None or contact.record_secret is None:
+            self._looked_up.pop(contact_id, None)
             return False
-        self._looked_up[contact_id] = now
         share = crypto.RecordShare(contact.record_key, contact.record_secret)
         today = crypto.day_of(self._own.now())
         found: list[tuple[int, bytes]] = []

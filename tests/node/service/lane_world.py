@@ -142,7 +142,7 @@ class World:
         self.reach = FakeReach()
         account, device = crypto.Account.generate(os.urandom), crypto.DeviceKeys.generate(os.urandom)
         local = crypto.LocalDevice(device, crypto.DeviceList.first(account, device, now=1))
-        self.own = Own(account, local, Identity(device.ed25519_seed), now=trio.current_time)
+        self.own = Own(account, local, Identity(device.ed25519_seed), now=lambda: 1.7e9 + trio.current_time())
 
     def close(self) -> None:
         """Close the database."""
