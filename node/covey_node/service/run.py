@@ -37,6 +37,7 @@ from covey_node.service.incoming import Incoming
 from covey_node.service.ledger import Ledger
 from covey_node.service.node import Node, Parts
 from covey_node.service.own import Own, load_own
+from covey_node.service.ports import remember, remembered
 from covey_node.service.presence import Presence
 from covey_node.service.reach import ContactReach
 from covey_node.service.records import Records
@@ -94,9 +95,10 @@ async def open_node(
     own = await database.read(partial(load_own, now=now))
     if own is None:
         raise NoAccount(f"{options.home}: the database holds no account; start with an empty folder and `covey init`")
-    config = HostConfig(own.identity, options.network, options.listen, options.announce)
+    config = HostConfig(own.identity, options.network, await remembered(database, options.listen), options.announce)
     ledger = Ledger(database, Events(first=int(now() * 1000)))
     async with open_host(config, metrics=metrics) as host, trio.open_nursery() as nursery:
+        await remember(ledger, options.listen, host.addrs)
         addresses = AddressBook(ledger, host)
         relays = RelayClient(host, options.network.relays, addresses.changed)
         addresses.relays = relays
