@@ -128,7 +128,10 @@ class _Opener:
         contact = contacts.by_account(self._tx, first.account)
         if contact is not None and contact.state is ContactState.BLOCKED:
             return Outcome.NOT_A_CONTACT
-        content = decode_content(accepted.plaintext)
+        try:
+            content = decode_content(accepted.plaintext)
+        except ProtocolViolation:  # a contact's session goes on without it, a stranger's does not begin
+            return contact if contact is not None and contact.state in applying.TALKING else Outcome.NOT_A_CONTACT
         return applying.admit(self._tx, self._own, first.account, contact, content)
 
     def _apply(self, contact: ContactRow, plaintext: bytes) -> Outcome:
