@@ -17,6 +17,7 @@ from covey_core.host import Host
 from covey_core.peers import peer_id_of
 from covey_node import limits
 from covey_node.net.dialer import Dialer
+from covey_node.net.interfaces import expand
 from covey_node.net.relays import RelayClient
 from covey_node.protocol.paths import PathKind
 from covey_node.protocol.status import ContactState
@@ -92,7 +93,7 @@ class Node:
             version=parts.version,
             state=parts.state(),
             started_at=parts.started_at,
-            listen=parts.host.addrs,
+            listen=expand(parts.host.addrs),
             relays=tuple(self._relay_views()),
             bootstraps_connected=parts.records.servers,
             record_published_at=parts.records.published.at,
