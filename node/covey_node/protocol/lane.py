@@ -64,7 +64,7 @@ class _UnderWay:
 
 
 class Lane:
-    """The deliveries to one device. Every id that was queued is settled exactly once, or is still in here."""
+    """The deliveries to one device, by ids that grow. Every one is settled exactly once, or is still in here."""
 
     def __init__(self, backoff: Backoff = OUTBOX) -> None:
         self.phase = Phase.CLOSED
@@ -136,10 +136,8 @@ class Lane:
 
     def stream_lost(self, reason: str, *, now: float, jitter: float) -> None:
         """The stream ended: what was not acknowledged is sent again, first, in the old order."""
-        again = OrderedDict.fromkeys(item.delivery for item in self._under_way.values())
-        again.update(self._waiting)
+        self._put_back(*self._under_way.values())
         self._under_way.clear()
-        self._waiting = again
         self._pause(reason, now=now, jitter=jitter)
 
     def idle_closed(self) -> None:
@@ -158,9 +156,9 @@ class Lane:
         if item is None:
             raise ProtocolViolation(f"acknowledgement of packet {number}, which is not under way")
         if outcome is Outcome.RETRY_LATER:
-            self._waiting[item.delivery] = None
-            self._waiting.move_to_end(item.delivery, last=False)
-            self._postpone(now, jitter)
+            self._put_back(item)
+            if now >= self._not_before:  # many are put off at once: that is one failure
+                self._postpone(now, jitter)
             return None
         if outcome.delivered:  # one who refuses all is not asked again every second
             self.failures = 0
@@ -174,6 +172,10 @@ class Lane:
         if self._waiting and self._not_before > now:
             times.append(self._not_before)
         return Wait(min(times, default=None))
+
+    def _put_back(self, *items: _UnderWay) -> None:
+        """Let packets wait again, where they stood: ids grow in the order in which deliveries were queued."""
+        self._waiting = OrderedDict.fromkeys(sorted((*self._waiting, *(item.delivery for item in items))))
 
     def _pause(self, reason: str, *, now: float, jitter: float) -> None:
         self.phase = Phase.CLOSED

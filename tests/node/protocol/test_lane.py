@@ -76,7 +76,7 @@ class LaneMachine(RuleBasedStateMachine):
         settled = self.lane.acked(number, outcome, now=self.now, jitter=jitter)
         if outcome is Outcome.RETRY_LATER:
             assert settled is None
-            self.waiting.appendleft(delivery)
+            self.waiting = deque(sorted((*self.waiting, delivery)))
         else:
             assert settled is not None
             assert (settled.delivery, settled.outcome) == (delivery, outcome)
@@ -91,7 +91,7 @@ class LaneMachine(RuleBasedStateMachine):
     @rule(jitter=st.floats(0, 1))
     def lose_the_stream(self, jitter: float) -> None:
         self.lane.stream_lost("reset", now=self.now, jitter=jitter)
-        self.waiting.extendleft(reversed(self.under_way.values()))
+        self.waiting = deque(sorted((*self.waiting, *self.under_way.values())))
         self.under_way.clear()
 
     @invariant()
@@ -136,3 +136,21 @@ def test_a_peer_that_refuses_all_is_waited_for_longer_each_time() -> None:
         now = lane.not_before
     assert pauses == sorted(pauses)
     assert pauses[-1] > 10 * pauses[0]
+
+
+def test_many_packets_that_are_put_off_at_once_are_one_failure_and_keep_their_order() -> None:
+    lane, now = Lane(), 1000.0
+    lane.opening()
+    lane.opened()
+    for number in range(1, limits.UNACKED_PACKETS_MAX + 1):
+        lane.queue(number)
+        send = lane.next(now=now)
+        assert isinstance(send, Send)
+        lane.sending(send, now=now)
+    for number in range(1, limits.UNACKED_PACKETS_MAX + 1):
+        lane.acked(number, Outcome.RETRY_LATER, now=now, jitter=1.0)
+    assert lane.failures == 1
+    assert lane.not_before == now + limits.BACKOFF_FIRST_SECONDS
+    first = lane.next(now=lane.not_before)
+    assert isinstance(first, Send)
+    assert first.delivery == 1
