@@ -130,14 +130,13 @@ class Connection:
         return outcomes
 
     def _run_call(self, call: Call) -> outcome.Outcome[Any]:
+        # Not `PRAGMA query_only` for those that only read: each one makes SQLite parse all statements anew.
         raw = self._raw
-        if not call.changes:
-            raw.execute("PRAGMA query_only = ON")
-            result = outcome.capture(call.function, self._tx)
-            raw.execute("PRAGMA query_only = OFF")
-            return result
         raw.execute("SAVEPOINT call")
+        changed = raw.total_changes
         result = outcome.capture(call.function, self._tx)
+        if not call.changes and raw.total_changes != changed:
+            result = outcome.Error(StoreError(f"{self.path}: a function that only reads has changed something"))
         if isinstance(result, outcome.Error):
             if not raw.in_transaction:  # SQLite gave up the whole transaction: sqlite.org/lang_transaction.html, 3.2
                 raise _TransactionLost(result.error, self.path)
@@ -149,7 +148,6 @@ class Connection:
         """End what was not committed; after a success there is nothing."""
         if self._raw.in_transaction:
             self._raw.execute("ROLLBACK")
-            self._raw.execute("PRAGMA query_only = OFF")
 
     def _reopen(self) -> None:
         """Start anew after a damaged page, so that what is whole can be used: a connection that met one refuses.
