@@ -47,7 +47,8 @@ def _row(values: Row) -> InviteRow:
 
 def add(tx: Tx, row: InviteRow) -> None:
     """Store an invite; `StoreError` when too many are open."""
-    if tx.number("SELECT count(*) FROM invites WHERE expires_at > ?", (row.created_at,)) >= INVITES_MAX:
+    still_open = "SELECT count(*) FROM invites WHERE expires_at > ? AND revoked_at IS NULL"
+    if tx.number(still_open, (row.created_at,)) >= INVITES_MAX:
         raise StoreError(f"there are {INVITES_MAX} open invites; revoke some, or wait until they expire")
     tx.execute(
         f"INSERT INTO invites ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constant
