@@ -47,8 +47,13 @@ def _finish(project: Project, request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(scope="session")
 def images(engine: None) -> None:
-    """Build all images with the tag of the tests."""
-    Project("build", profile="demo").compose("build", timeout=1500)
+    """Build all images with the tag of the tests, one after the other.
+
+    Engine 26.1 died once (nil pointer in BuildKit's walkProvenance) while builds that share stages ran side by side.
+    """
+    project = Project("build", profile="demo")
+    for service in ("bootstrap", "relay", "alice", "introduce", "router-alice"):
+        project.compose("build", service, timeout=1500)
 
 
 @pytest.fixture(scope="session")
