@@ -42,7 +42,8 @@ def free_prefix() -> str:
         for network in json.loads(docker("network", "inspect", *names).stdout)
         for config in network["IPAM"]["Config"] or []
     ]
-    for number in range(201, 250):
+    first = os.getpid() % 49  # two runs that begin together do not take the same one
+    for number in (201 + (first + step) % 49 for step in range(49)):
         candidate = ipaddress.ip_network(f"10.{number}.0.0/16")
         if not any(candidate.overlaps(network) for network in used if network.version == candidate.version):
             return f"10.{number}"
