@@ -53,5 +53,5 @@ images: ## Build the three images: covey-node, covey-relay, covey-bootstrap (tag
 
 clean: ## Remove .venv, build output, caches, and the containers and volumes of docker-compose.yml
 	@if [ -n "$(ENGINE)" ]; then docker compose --profile demo down --volumes --remove-orphans; fi
-	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis tests/interop/js/node_modules
+	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis tests/interop/js/node_modules benchmarks/js/node_modules
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
