@@ -92,7 +92,7 @@ def text_of(words: Sequence[str]) -> str:
 
 
 def lines_of(messages: Sequence[Mapping[str, Any]], run: Run) -> list[str]:
-    """Return messages as lines: time, id, who, text, and for ours how far they got."""
+    """Return messages as lines: time, id, who, text, and how far they got: one that we received is delivered."""
     column = max(width(_who(view)) for view in messages)
     known = {view["id"]: view for view in messages}
     return [line for view in messages for line in _lines(view, known, column, run)]
@@ -107,7 +107,7 @@ def _lines(view: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]], colu
         quote = run.out.style(_quote(known.get(view["reply_to"])), "dim") + "\n" + " " * margin
     text = run.out.style("(deleted)", "dim") if view["deleted"] else indented(view["text"] or "", margin)
     notes = ["edited"] if view["edited"] and not view["deleted"] else []
-    notes += [state_of(view, run)] if view["outgoing"] else []
+    notes += [state_of(view, run)] if view["outgoing"] or view["kind"] == "text" else []
     notes += [f"disappears {ago(view['expires_at'], run.now)}"] if view["expires_at"] else []
     lines = [head + quote + text + (f"  [{', '.join(notes)}]" if notes else "")]
     if view["reactions"]:
@@ -135,13 +135,13 @@ def reached(status: str, wanted: str) -> bool:
 
 
 def state_of(view: Mapping[str, Any], run: Run) -> str:
-    """Return how far a message of ours got, in words: `delivered (relayed)`, `queued: bob is not online, ...`."""
+    """Return how far a message got, in words: `delivered (relayed)`, `queued: bob is not online, ...`."""
     return state_words(view, run.out, run.now)
 
 
 def state_words(view: Mapping[str, Any], out: Output, now: float) -> str:
     """Return the status with the path it took, or with the reason and the next attempt."""
-    status = str(view["status"])
+    status = "delivered" if view["status"] == "received" else str(view["status"])
     colour = {"delivered": "green", "read": "green", "failed": "red", "expired": "red", "queued": "yellow"}.get(status)
     words = out.style(status, colour) if colour else status
     if status in {"delivered", "read"}:
