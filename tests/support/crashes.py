@@ -30,6 +30,7 @@ from tests.support.people import empty_network, in_state, running_node, say, tex
 DIED = 9
 TEXTS = 2
 RUN_SECONDS = 40
+LOG_CHARS = 6000
 
 
 def main() -> None:
@@ -54,17 +55,20 @@ def run_once(home: Path, role: str, point: int) -> tuple[bool, str | None]:
     """One run; whether the first person died in it, and what was wrong afterwards."""
     inviter = "victim" if role == "inviter" else "other"
     scene = Scene(home, inviter, empty_network(), {"victim": free_port(), "other": free_port()})
-    other = fork(lambda: trio.run(live, scene, "other", 0))
-    victim = fork(lambda: trio.run(live, scene, "victim", point))
-    died = wait(victim) == DIED
+    other = fork(lambda: trio.run(live, scene, "other", 0), home / "other.log")
+    victim = fork(lambda: trio.run(live, scene, "victim", point), home / "victim.log")
+    ended = wait(victim)
+    died = ended == DIED
     if died:
-        victim = fork(lambda: trio.run(live, scene, "victim", 0))
-        if (code := wait(victim)) != 0:
-            return died, f"the one who died did not finish when started again (exit {code})"
-    if (code := wait(other)) != 0:
-        return died, f"the other one did not finish (exit {code})"
+        ended = wait(fork(lambda: trio.run(live, scene, "victim", 0), home / "victim.log"))
+    codes = {"victim": ended, "other": wait(other)}
     scene.close()
-    return died, judge(home)
+    problems = [
+        f"{me} (died: {died}) did not finish, exit {code}:\n{(home / f'{me}.log').read_text()[-LOG_CHARS:]}"
+        for me, code in codes.items()
+        if code != 0
+    ]
+    return died, "\n".join(problems) or judge(home)
 
 
 class Scene:
@@ -103,9 +107,14 @@ async def live(scene: Scene, me: str, deadly_point: int) -> None:
                 attempt = f"{me} {number} {os.urandom(4).hex()}"
                 message = await say(node, them, attempt)
                 append(said, f"{message} {attempt}")
-            await until(node, lambda: all_arrived(node, them))
-            await node.mark_read(them)
-            await until(node, lambda: nothing_open(node, them))
+            try:
+                await until(node, lambda: all_arrived(node, them))
+                await node.mark_read(them)
+                await until(node, lambda: nothing_open(node, them))
+            except trio.TooSlowError:
+                for view in await node.history(them, limit=500, before=None):
+                    sys.stderr.write(f"{view.outgoing} {view.text} {view.status} {view.attempts} {view.reason}\n")
+                raise
             scene.announce(me)
             await scene.hears(them)
             (home / f"{me}.history").write_text(json.dumps(await history(node, them)))
@@ -176,17 +185,22 @@ def deadly(point: int) -> Callable[[object], None] | None:
     return hook
 
 
-def fork(function: Callable[[], None]) -> int:
+def fork(function: Callable[[], None], log: Path) -> int:
+    """Run a function in a process of its own, which writes what it says into a file; returns its id."""
     pid = os.fork()
     if pid:
         return pid
     code = 1
     try:
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
         function()
         code = 0
     except BaseException:  # noqa: BLE001 - the forked process reports and ends here
         traceback.print_exc()
     finally:
+        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
 
