@@ -24,8 +24,26 @@ CIRCUIT_MESSAGE_BYTES: Final = 4_096
 CIRCUIT_ADDRESSES: Final = 16
 """Addresses in one Peer or Reservation message; more than any listener of ours announces."""
 
+DCUTR_MESSAGE_BYTES: Final = 4_096
+"""One HolePunch message. libp2p specs, relay/DCUtR.md: "SHOULD refuse messages larger than 4 KiB"."""
+
+DCUTR_ADDRESSES: Final = 16
+"""Addresses of one HolePunch message that are looked at: twice what is dialed, since some lead nowhere for us."""
+
 VOUCHER_MAX_BYTES: Final = 1_024
 """A sealed reservation voucher: envelope key 36 + type 2 + two PeerIds and a time + signature 64, and slack."""
+
+AUTONAT_MESSAGE_BYTES: Final = 8_192
+"""One message of AutoNAT v2 on the dial-request stream. go-libp2p's bound (maxMsgSize)."""
+
+AUTONAT_DIAL_BACK_BYTES: Final = 1_024
+"""One message on the dial-back stream. go-libp2p's bound (dialBackMaxMsgSize); ours have 9 bytes."""
+
+AUTONAT_ADDRESSES: Final = 50
+"""Addresses of one dial request that are looked at, the rest is ignored. go-libp2p: maxPeerAddresses."""
+
+AUTONAT_DATA_BYTES: Final = 4_096
+"""The data in one DialDataResponse; autonat-v2, "Amplification Attack Prevention"."""
 
 # --- network file and link -------------------------------------------------------------------------------------------
 NETWORK_NAME_CHARS: Final = 64
