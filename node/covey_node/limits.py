@@ -68,6 +68,24 @@ SWEEP_SECONDS = 3600  # at the latest then it is looked for expired and disappea
 EVENTS_KEPT = 1024  # events that a reconnecting client can catch up with
 EVENT_BACKLOG = 256  # events one slow client may be behind before it is cut off
 
+# --- paths (docs/spec/paths.md) ---
+PATH_FIRST_PROBE_SECONDS = 1  # a packet without an answer for so long: the path is asked; most answers take 0.3 s
+PATH_PROBE_SECONDS = 5  # between two probes of a path while packets are under way on it (DESIGN 3)
+PATH_PROBE_IDLE_SECONDS = 60  # between two signs of life otherwise; 1,440 probes of 200 bytes a day (DESIGN 3)
+PATH_FIRST_MISS_SECONDS = 3  # a probe without an answer for so long is a miss: round trips over two relays take 1 s
+PATH_SECOND_MISS_SECONDS = 2  # then the second; 1 + 5 + 3 + 2 = 11 s from the first packet, 1 s of 12 is left
+PATH_PUNISHED_SECONDS_MIN = 10  # a kind of path that failed is taken up again in place of another after so long
+PATH_PUNISHED_SECONDS_MAX = 600  # and after many failures after so long: it doubles with each
+PATH_FORGIVEN_SECONDS = 600  # in use for so long without failing: its failures are forgotten
+PATH_KINDS_REMEMBERED = 32  # kinds of paths of one device whose failures are remembered; there are about eight
+PATH_TABLES_MAX = 512  # devices of contacts whose paths are looked after, 1 KiB each
+CIRCUIT_RENEW_SHARE = 0.8  # of a circuit's time or bytes: then the next is opened, with 24 min or 51 MiB to spare
+CIRCUIT_RENEW_RETRY_SECONDS = 60  # a new circuit could not be had: tried again so often
+PUNCH_AGAIN_SECONDS_MIN = 30  # first wait after a punch that failed (jittered: between half of it and all)
+PUNCH_AGAIN_SECONDS_MAX = 1800  # longest; NATs change with networks, and a change of ours is noticed at once
+PUNCH_LASTED_SECONDS = 30  # a direct path that stood for so long is punched anew at once when it dies
+PUNCH_SETTLE_SECONDS = 2  # after a change of network: relays come first, the punch needs them
+
 # --- invites (docs/spec/invite.md) ---
 INVITE_SECONDS_DEFAULT = 7 * 24 * 3600  # a week to find the message with the link
 INVITE_SECONDS_MAX = 365 * 24 * 3600  # nobody remembers older links
@@ -102,3 +120,8 @@ PREKEY_KEEP_SECONDS = 45 * 24 * 3600  # DESIGN 4: private halves go 45 days afte
 DRAIN_SECONDS = 2  # answers of the API that are under way at the end get so long; the process has 10 s in all
 ADDRS_CHECK_SECONDS = 60  # our addresses are looked at again so often, besides at every change of a relay
 TIDY_SECONDS = 24 * 3600  # prekeys are rotated weekly, so looking once a day is enough
+
+# --- metrics (docs/operators.md) ---
+PATH_COUNT_SECONDS = 30  # METRICS: a peer session counts at the path it has this long after its first path stood
+PATH_COUNT_PEERS = 1024  # peers somebody tries to reach whose first try is remembered; 100 bytes each
+OUTBOX_COUNT_SECONDS = 15  # the outbox is counted anew so often at most; Prometheus scrapes as often
