@@ -28,14 +28,15 @@ ARROWS = {
 
 # Inside a component a room uses only rooms of a lower floor; modules that stand alone count as the protocol's floor.
 FLOORS = {
-    "__main__": 6,
-    "cli": 5,
-    "service": 4,
-    "net": 3,
-    "store": 3,
-    "api": 3,
-    "host": 3,
-    "ops": 3,
+    "__main__": 7,
+    "cli": 6,
+    "service": 5,
+    "net": 4,
+    "store": 4,
+    "api": 4,
+    "host": 4,
+    "ops": 4,
+    "metrics": 3,
     "protocol": 2,
     "crypto": 1,
 }
