@@ -27,6 +27,27 @@ _numbers: Final = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """What a peer said of itself, and of us, on one connection (identify)."""
+
+    agent: str
+    protocols: frozenset[str]
+    listen_addrs: tuple[str, ...]
+    observed: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Our address `observed` as one peer sees it on one direct connection from a listening port of ours."""
+
+    peer: PeerId
+    remote_addr: str
+    observed: str
+    transport: str
+    inbound: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionInfo:
     """What may be known about a connection. `remote_addr` is a multiaddr without the peer's own /p2p."""
 
@@ -38,6 +59,14 @@ class ConnectionInfo:
     admitted: bool
     transport: str
     relay: PeerId | None = None
+    observed: str | None = None
+    """Our address as the peer sees it on this very connection; None before identify answered, and on circuits."""
+    from_listen_port: bool = False
+    """Its bytes leave from one of our listening ports: it was dialed from there, or accepted."""
+    punched: bool = False
+    """It came of `Host.punch`, on either side."""
+    opened_at: float = 0.0
+    """When it came to stand, on trio's clock."""
 
 
 class _NetStream(NetStream):
@@ -53,7 +82,7 @@ class _NetStream(NetStream):
 class Connection(SwarmConn):
     """libp2p's connection, whose tasks end with it and whose waits are bounded."""
 
-    def __init__(self, muxed_conn: IMuxedConn, swarm: Any, *, inbound: bool) -> None:
+    def __init__(self, muxed_conn: IMuxedConn, swarm: Any, *, inbound: bool, from_listen_port: bool = False) -> None:
         self._owner = swarm
         super().__init__(muxed_conn, swarm, direction=Direction.INBOUND if inbound else Direction.OUTBOUND)
         self.number: Final = next(_numbers)
@@ -62,10 +91,13 @@ class Connection(SwarmConn):
         self.admitted: Final = trio.Event()
         self.opened_at: Final = trio.current_time()
         self.retired = False
+        self.punched = False
+        self.identity: Identity | None = None
         self._serving = 0
         found = muxed_conn.get_transport_addresses()
         self.remote: Final = found[0] if found else Multiaddr("/ip4/0.0.0.0")
         self.relayed: Final = addresses.is_circuit(self.remote)
+        self.from_listen_port: Final = from_listen_port and not self.relayed
         self.set_transport_info(found, ConnectionType.RELAYED if self.relayed else ConnectionType.DIRECT)
 
     def info(self) -> ConnectionInfo:
@@ -79,6 +111,10 @@ class Connection(SwarmConn):
             admitted=self.admitted.is_set(),
             transport=addresses.transport_label(self.remote),
             relay=addresses.relay_of(self.remote) if self.relayed else None,
+            observed=self.identity.observed if self.identity is not None else None,
+            from_listen_port=self.from_listen_port,
+            punched=self.punched,
+            opened_at=self.opened_at,
         )
 
     async def start(self) -> None:

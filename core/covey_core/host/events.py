@@ -6,7 +6,7 @@ Owns: the subscribers' queues. Spec: docs/spec/host.md. Never touches: the conne
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import trio
 
@@ -40,16 +40,31 @@ class Disconnected:
         return self.connection.peer
 
 
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """A peer has said, on this connection, who it is and at which address it sees us (identify)."""
+
+    connection: ConnectionInfo
+
+    @property
+    def peer(self) -> PeerId:
+        """Whose connection it is."""
+        return self.connection.peer
+
+
 Event = Connected | Disconnected
 
 
 class _Queue:
     """One subscriber's queue: full, it loses its oldest event."""
 
-    def __init__(self) -> None:
-        self.send, self.receive = trio.open_memory_channel[Event](limits.EVENTS_QUEUED)
+    def __init__(self, *, identified: bool) -> None:
+        self.send, self.receive = trio.open_memory_channel[Any](limits.EVENTS_QUEUED)
+        self._identified = identified
 
-    def put(self, event: Event) -> None:
+    def put(self, event: Event | Identified) -> None:
+        if isinstance(event, Identified) and not self._identified:
+            return
         while True:
             try:
                 self.send.send_nowait(event)
@@ -74,15 +89,18 @@ class Events:
     def __init__(self) -> None:
         self._queues: list[_Queue] = []
 
-    def publish(self, event: Event) -> None:
+    def publish(self, event: Event | Identified) -> None:
         """Queue the event for everybody who is subscribed now."""
         for queue in self._queues:
             queue.put(event)
 
     @contextmanager
-    def subscribe(self) -> Iterator["trio.MemoryReceiveChannel[Event]"]:
-        """Give a channel of the events from now on. One that is 1,024 events behind loses its oldest."""
-        with _Queue() as queue:
+    def subscribe(self, *, identified: bool = False) -> Iterator["trio.MemoryReceiveChannel[Any]"]:
+        """Give a channel of the events from now on, with `Identified` if asked for.
+
+        One that is 1,024 events behind loses its oldest.
+        """
+        with _Queue(identified=identified) as queue:
             self._queues.append(queue)
             try:
                 yield queue.receive

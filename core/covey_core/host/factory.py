@@ -45,6 +45,8 @@ class HostConfig:
     max_connections: int = limits.MAX_CONNECTIONS
     max_connections_per_ip: int | None = None
     """None: a quarter of `max_connections`."""
+    keeps_both: bool = False
+    """Whether a peer's QUIC connection stays beside its TCP one, as at a relay: each tells the peer its address."""
     liveness_interval_seconds: float = limits.LIVENESS_INTERVAL_SECONDS
     liveness_timeout_seconds: float = limits.LIVENESS_TIMEOUT_SECONDS
 

@@ -13,22 +13,23 @@ from libp2p.abc import INetStream
 from libp2p.network.exceptions import SwarmException
 from libp2p.network.stream.net_stream import NetStream
 from libp2p.peer.id import ID
-from multiaddr import Multiaddr
 
 from covey_core.errors import CoveyError, StreamLost, Unreachable
 from covey_core.host import addresses, circuit, identify, limits, ping
 from covey_core.host.admitting import Admission
-from covey_core.host.connection import Connection, ConnectionInfo
+from covey_core.host.connection import Connection, ConnectionInfo, Identity, Observation
 from covey_core.host.contained import Contained
-from covey_core.host.events import Event, Events
+from covey_core.host.dialing import Dialing, dialable
+from covey_core.host.events import Events, Identified
 from covey_core.host.gate import Gate
 from covey_core.host.node import LibP2PHost
 from covey_core.host.opening import ProtocolRefused, libp2p_id, negotiated
+from covey_core.host.punch import Punch, PunchResult
 from covey_core.host.streams import Stream
 from covey_core.host.swarm import CoveySwarm
 from covey_core.limits import ADMISSION_DEADLINE_SECONDS
 from covey_core.network import Network
-from covey_core.peers import PeerId, short
+from covey_core.peers import PeerId
 
 StreamHandler = Callable[[Stream], Awaitable[None]]
 
@@ -50,7 +51,7 @@ class Host:
         self._node = node
         self._swarm = swarm
         self._admission = Admission(network, me=peer_id)
-        self._dialing: dict[PeerId, trio.Lock] = {}
+        self._dials = Dialing(swarm, me=peer_id)
         handlers: dict[Any, Any] = node.multiselect.handlers
         self._gate = Gate(handlers)
         self._gate.add(ping.PING, handlers[ping.PING], before_admission=True)
@@ -101,57 +102,27 @@ class Host:
         The first address that leads to the peer wins. Raises `Unreachable` with the reason of every address. Circuit
         addresses are not dialed here (`adopt_circuit`).
         """
-        target = libp2p_id(peer)
-        if peer == self.peer_id:
-            raise Unreachable("that is this host itself")
-        async with self._dialing.setdefault(peer, trio.Lock()):
-            try:
-                if await self._has_direct(target):
-                    return
-                reasons: list[str] = []
-                with trio.move_on_after(timeout_seconds) as scope:
-                    if await self._dial_any(target, _dialable(addrs, peer, reasons), reasons):
-                        return
-            finally:
-                if not self._dialing[peer].statistics().tasks_waiting:
-                    del self._dialing[peer]
-        if scope.cancelled_caught:
-            reasons.append(f"no answer within {timeout_seconds:g} s")
-        raise Unreachable(
-            f"no connection to {short(peer)}: {'; '.join(dict.fromkeys(reasons)) or 'no address to dial'}"
-        )
+        await self._dials.connect(peer, addrs, timeout_seconds=timeout_seconds)
 
-    async def _has_direct(self, target: ID) -> bool:
-        for connection in self._swarm.best(target):
-            if not connection.relayed:
-                with Contained() as outcome:
-                    await connection.wait_admitted(limits.OPEN_STREAM_SECONDS)
-                if outcome.error is None:
-                    return True
-        return False
+    async def dial_also(self, peer: PeerId, addr: str) -> ConnectionInfo:
+        """Dial one direct address although a connection stands; returns after admission, raises `Unreachable`.
 
-    async def _dial_any(self, target: ID, found: Sequence[Multiaddr], reasons: list[str]) -> bool:
-        """Dial one address after the other, each as soon as the one before has failed or taken 0.25 s. RFC 8305."""
-        won: list[Connection] = []
+        A QUIC connection beside a TCP one goes again soon, unless `keep_both` was said of the peer.
+        """
+        return (await self._dials.dial_also(peer, addr)).info()
 
-        async def dial(address: Multiaddr, failed: trio.Event, scope: trio.CancelScope) -> None:
-            try:
-                connection = await self._swarm.dial(address, target)
-                await connection.wait_admitted(limits.OPEN_STREAM_SECONDS)
-            except (SwarmException, StreamLost) as exc:
-                reasons.append(f"{address}: {exc}")
-                failed.set()
-                return
-            won.append(connection)
-            scope.cancel()
+    def keep_both(self, peer: PeerId) -> None:
+        """Keep a QUIC connection to `peer` beside a TCP one: both tell of our address. Its side must do so too."""
+        self._swarm.keeps_both_to.add(libp2p_id(peer))
 
-        async with trio.open_nursery() as nursery:
-            for address in found:
-                failed = trio.Event()
-                nursery.start_soon(dial, address, failed, nursery.cancel_scope)
-                with trio.move_on_after(limits.NEXT_ADDRESS_SECONDS):
-                    await failed.wait()
-        return bool(won)
+    async def punch(self, peer: PeerId, addrs: Sequence[str], *, client: bool, window_seconds: float) -> PunchResult:
+        """Dial all of `addrs` (16 at most) until the first direct connection to `peer` is admitted.
+
+        Both sides do so at the same time, one as `client` (Noise and Yamux initiator), the other not. Never raises for
+        what peers do: the result says what became of each address.
+        """
+        found = dialable(addrs, peer, [])
+        return await Punch(self._swarm, libp2p_id(peer), client=client).run(found, window_seconds=window_seconds)
 
     async def disconnect(self, peer: PeerId) -> None:
         """Close every connection to `peer`."""
@@ -159,14 +130,54 @@ class Host:
             for connection in self._swarm.best(libp2p_id(peer)):
                 nursery.start_soon(connection.close)
 
+    async def close_connection(self, number: int) -> None:
+        """Close one connection; nothing when it is gone already."""
+        for connection in self._swarm.all_connections():
+            if connection.number == number:
+                await connection.close()
+
     def connections(self, peer: PeerId | None = None) -> tuple[ConnectionInfo, ...]:
         """Return the open connections, of one peer or of all; of one peer the best comes first."""
         found = self._swarm.all_connections() if peer is None else self._swarm.best(libp2p_id(peer))
         return tuple(one.info() for one in found if not one.is_closed)
 
-    def subscribe(self) -> AbstractContextManager["trio.MemoryReceiveChannel[Event]"]:
-        """Give a channel of `Connected` (after admission) and `Disconnected` from now on; see `Events.subscribe`."""
-        return self.events.subscribe()
+    def subscribe(self, *, identified: bool = False) -> AbstractContextManager["trio.MemoryReceiveChannel[Any]"]:
+        """Give a channel of `Connected` (after admission) and `Disconnected` from now on; see `Events.subscribe`.
+
+        With `identified`, of `Identified` as well.
+        """
+        return self.events.subscribe(identified=identified)
+
+    # --- what peers said of themselves and of us -------------------------------------------------------------------
+
+    def observations(self) -> tuple[Observation, ...]:
+        """Return our addresses as peers see them, on direct connections that stand and leave from a listening port."""
+        return tuple(
+            Observation(one.peer, one.remote_addr, one.observed, one.transport, one.inbound)
+            for one in self.connections()
+            if one.observed is not None and one.from_listen_port and one.admitted
+        )
+
+    def speaks(self, peer: PeerId, protocol: str) -> bool:
+        """Whether the connected peer named this protocol; False before it answered."""
+        said = self._identity(peer)
+        return said is not None and protocol in said.protocols
+
+    def agent(self, peer: PeerId) -> str | None:
+        """Return the connected peer's agent string, such as covey/0.1.0; None before it answered."""
+        said = self._identity(peer)
+        return None if said is None else said.agent
+
+    def listen_addrs_of(self, peer: PeerId) -> tuple[str, ...]:
+        """Return the addresses at which the connected peer says that it listens."""
+        said = self._identity(peer)
+        return () if said is None else said.listen_addrs
+
+    def _identity(self, peer: PeerId) -> Identity | None:
+        for connection in self._swarm.best(libp2p_id(peer)):
+            if connection.identity is not None:
+                return connection.identity
+        return None
 
     async def adopt_circuit(self, stream: Stream, *, peer: PeerId | None, dialer: bool, relay: PeerId) -> PeerId:
         """Make a connection, end to end, of a circuit's byte stream; returns the peer after admission.
@@ -193,17 +204,22 @@ class Host:
 
     # --- streams --------------------------------------------------------------------------------------------------
 
-    async def open_stream(self, peer: PeerId, protocol: str) -> Stream:
+    async def open_stream(self, peer: PeerId, protocol: str, *, on: int | None = None) -> Stream:
         """Open a stream on an existing connection, direct before relayed; it waits for admission, 5 s in all.
+
+        `on` is a connection's number: then on that one only.
 
         Raises `Unreachable` when not connected, `ProtocolRefused` when the peer does not speak `protocol`, `StreamLost`
         when the connection broke or the peer did not answer in time.
         """
-        return self._wrap(await self.open_net_stream(libp2p_id(peer), [protocol]), protocol)
+        return self._wrap(await self.open_net_stream(libp2p_id(peer), [protocol], on=on), protocol)
 
-    async def ping(self, peer: PeerId) -> float:
-        """Return the round trip time in seconds on the best connection; `StreamLost` after 5 s, `Unreachable`."""
-        stream = await self.open_stream(peer, ping.PING)
+    async def ping(self, peer: PeerId, *, on: int | None = None) -> float:
+        """Return the round trip time in seconds, on the best connection or `on` the one of that number.
+
+        `StreamLost` after 5 s, `Unreachable` when there is none.
+        """
+        stream = await self.open_stream(peer, ping.PING, on=on)
         return await ping.measure(stream)
 
     # --- for LibP2PHost -------------------------------------------------------------------------------------------
@@ -215,9 +231,9 @@ class Host:
             return
         await self.connect(PeerId(peer.to_base58()), [str(one) for one in found])
 
-    async def open_net_stream(self, peer: ID, protocols: Sequence[str]) -> NetStream:
+    async def open_net_stream(self, peer: ID, protocols: Sequence[str], *, on: int | None = None) -> NetStream:
         """Open a stream that speaks the first of `protocols` that the peer speaks; errors as in `open_stream`."""
-        found = self._swarm.best(peer)
+        found = [one for one in self._swarm.best(peer) if on in {None, one.number}]
         if not found:
             raise Unreachable(f"not connected to {peer.to_base58()[-6:]}")
         lost: StreamLost | None = None
@@ -256,7 +272,9 @@ class Host:
         store = self._node.get_peerstore()
         target = libp2p_id(connection.peer)
         net = await negotiated(connection, [identify.IDENTIFY])
-        await identify.hear(self._wrap(net, identify.IDENTIFY), target, store)
+        said = await identify.hear(self._wrap(net, identify.IDENTIFY), target, store)
+        connection.identity = identify.identity(said, connection.remote)
+        self.events.publish(Identified(connection.info()))
         connected = frozenset(self._swarm.connections)
         identify.forget_strangers(store, connected=connected, own=self._node.get_id())
 
@@ -281,20 +299,3 @@ class Host:
             relayed=connection.relayed,
             protocol=protocol,
         )
-
-
-def _dialable(texts: Sequence[str], peer: PeerId, reasons: list[str]) -> list[Multiaddr]:
-    found: list[Multiaddr] = []
-    for text in texts:
-        try:
-            address, named = addresses.split_peer(addresses.parse(text))
-        except CoveyError as exc:
-            reasons.append(str(exc))
-            continue
-        if named not in {None, peer}:
-            reasons.append(f"{text} names another peer")
-        elif addresses.is_circuit(address):
-            reasons.append("a circuit address is not dialed directly")
-        elif address not in found:
-            found.append(address)
-    return found[: limits.DIALED_ADDRESSES]

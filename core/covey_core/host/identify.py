@@ -17,15 +17,19 @@ from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
 from covey_core.errors import ProtocolViolation, StreamLost
-from covey_core.host import limits
+from covey_core.host import addresses, limits
+from covey_core.host.connection import Identity
+from covey_core.host.contained import Contained
 from covey_core.host.streams import Stream
 
 IDENTIFY: Final = "/ipfs/id/1.0.0"
 PUSH: Final = "/ipfs/id/push/1.0.0"
+_PORTS: Final = frozenset({"tcp", "udp"})
+_TAILS: Final = {"quic": "/udp/{}/quic-v1", "ws": "/tcp/{}/ws"}
 
 
-async def hear(stream: Stream, peer: ID, store: IPeerStore) -> None:
-    """Hear who a peer is, asked or pushed, and remember it; `StreamLost`, `ProtocolViolation`."""
+async def hear(stream: Stream, peer: ID, store: IPeerStore) -> Identify:
+    """Hear who a peer is, asked or pushed, and remember it; returns the message. `StreamLost`, `ProtocolViolation`."""
     with trio.move_on_after(limits.NEGOTIATE_SECONDS) as scope:
         answer = await stream.read_frame(limit=limits.IDENTIFY_BYTES)
         if answer is None:
@@ -39,6 +43,39 @@ async def hear(stream: Stream, peer: ID, store: IPeerStore) -> None:
     await stream.close()
     if scope.cancelled_caught:
         raise StreamLost("no answer to identify")
+    return message
+
+
+def identity(message: Identify, remote: Multiaddr) -> Identity:
+    """Return what a peer said on the connection from `remote`."""
+    return Identity(
+        agent=message.agent_version[: limits.AGENT_CHARS],
+        protocols=frozenset(message.protocols),
+        listen_addrs=tuple(str(one) for one in map(_address, message.listen_addrs) if one is not None),
+        observed=_observed(message.observed_addr, remote),
+    )
+
+
+def _observed(value: bytes, remote: Multiaddr) -> str | None:
+    """Return our address as the peer sees it, with the transport that the connection really has."""
+    seen = _address(value)
+    ip = None if seen is None else addresses.ip_of(seen)
+    if seen is None or ip is None or addresses.is_circuit(remote):
+        return None
+    port = next(
+        (value for name, value in zip(addresses.names(seen), seen.values(), strict=True) if name in _PORTS), None
+    )
+    if port is None:
+        return None
+    kind = "ip6" if ":" in ip else "ip4"
+    return f"/{kind}/{ip}{_TAILS.get(addresses.transport_label(remote), '/tcp/{}').format(port)}"
+
+
+def _address(value: bytes) -> Multiaddr | None:
+    with Contained():
+        found = Multiaddr(value)
+        return addresses.parse(str(found)) if value else None
+    return None
 
 
 async def answer(stream: Stream, host: IHost, seen_at: Multiaddr) -> None:

@@ -111,5 +111,8 @@ EVENTS_QUEUED: Final = 1_024
 IDENTIFY_BYTES: Final = 16_384
 """One identify answer: a signed record of 16 addresses and 60 protocols has 4 KiB. go-libp2p allows 8 KiB."""
 
+AGENT_CHARS: Final = 128
+"""What is kept of a peer's agent string; go-libp2p's default has 20 characters."""
+
 REMEMBERED_PEERS: Final = 4_096
 """Peers whose addresses and protocols libp2p's peer store keeps after they left."""

@@ -78,6 +78,7 @@ class CoveySwarm(Swarm):
         self._upgrading = 0
         self._dials = trio.CapacityLimiter(limits.MAX_DIALS)
         self.counts: Final = counts
+        self.keeps_both_to: Final[set[ID]] = set()
 
     async def run(self) -> None:
         """Live until stopped. Upstream also starts its pruner and a task that dials peers by itself."""
