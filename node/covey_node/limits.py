@@ -86,6 +86,27 @@ PUNCH_AGAIN_SECONDS_MAX = 1800  # longest; NATs change with networks, and a chan
 PUNCH_LASTED_SECONDS = 30  # a direct path that stood for so long is punched anew at once when it dies
 PUNCH_SETTLE_SECONDS = 2  # after a change of network: relays come first, the punch needs them
 
+# --- hole punching (docs/spec/dcutr.md) ---
+PUNCH_ATTEMPTS = 3  # libp2p specs, DCUtR: "SHOULD retry twice (thus a total of 3 attempts)"
+PUNCH_ADDRS_MAX = 8  # addresses that we tell, and that we try: three transports' worth on two lines and two families
+PUNCH_IPS_MAX = 4  # machines that one peer can have us write to: two lines, and two IPv6 addresses
+PUNCH_PORTS_PER_IP_MAX = 2  # ports of one IP and transport: what two relays saw; a guess at more would be a port scan
+PUNCH_PORT_MIN = 1024  # NATs map the ports of users above it (RFC 4787, REQ-3); below it are other people's services
+PUNCH_OBSERVED_PER_IP_MAX = 2  # our own mappings on one IP and transport: a NAT that shows more of them is symmetric
+PUNCH_ANSWER_SECONDS = 5  # for a CONNECT, its answer and a SYNC; js-libp2p gives 5 s to all of it, rust-libp2p 10 s
+PUNCH_STREAM_SECONDS = 5  # opening the stream over a relay
+PUNCH_WINDOW_SECONDS = 2.5  # one attempt, without round trips: successes take 0.1 to 0.4 s; one lost SYN costs 1 s
+PUNCH_WINDOW_RTTS = 6  # round trips of TCP, Noise, Yamux and admission on top, for far peers
+PUNCH_WINDOW_SECONDS_MAX = 5  # whatever the round trip; also how long the side that did not start goes on
+PUNCH_NEXT_SECONDS = 5  # the side that did not start waits so long for the next CONNECT on the same stream
+PUNCH_IDENTIFY_SECONDS = 1  # for what the peer says of itself; it takes one round trip over the relay
+PUNCH_DIRECT_SECONDS = 1  # a plain dial to a peer with public addresses; five round trips of 200 ms
+PUNCHES_MAX = 16  # with all peers at once; each writes to 8 addresses at most
+PUNCH_FAILURES_PER_PEER_PER_MINUTE = 12  # attempts that came to nothing, before one peer must wait
+PUNCH_FAILURES_PER_MINUTE = 120  # of all peers together: about 700 packets a second at the very most
+PUNCH_PEERS_KEPT = 256  # peers whose last punches the doctor can tell of
+PUNCHES_KEPT_PER_PEER = 8  # outcomes of one peer, 1 KiB each
+
 # --- invites (docs/spec/invite.md) ---
 INVITE_SECONDS_DEFAULT = 7 * 24 * 3600  # a week to find the message with the link
 INVITE_SECONDS_MAX = 365 * 24 * 3600  # nobody remembers older links
