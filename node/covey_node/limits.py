@@ -81,6 +81,7 @@ PATH_KINDS_REMEMBERED = 32  # kinds of paths of one device whose failures are re
 PATH_TABLES_MAX = 512  # devices of contacts whose paths are looked after, 1 KiB each
 CIRCUIT_RENEW_SHARE = 0.8  # of a circuit's time or bytes: then the next is opened, with 24 min or 51 MiB to spare
 CIRCUIT_RENEW_RETRY_SECONDS = 60  # a new circuit could not be had: tried again so often
+RENEW_RELAYS_TRIED = 3  # relays that are asked for the new circuit: that of the old one, then others of the network
 PUNCH_AGAIN_SECONDS_MIN = 30  # first wait after a punch that failed (jittered: between half of it and all)
 PUNCH_AGAIN_SECONDS_MAX = 1800  # longest; NATs change with networks, and a change of ours is noticed at once
 PUNCH_LASTED_SECONDS = 30  # a direct path that stood for so long is punched anew at once when it dies
@@ -136,6 +137,25 @@ RECORD_SEQUENCE_MAX = 2**63 - 1  # the largest integer of SQLite; ours begin at 
 RECORD_PLAINTEXT_BYTES = 24 * 1024 - 40  # a record holds 24 KiB of ciphertext; nonce and tag take 40 bytes
 PREKEY_ROTATE_SECONDS = 7 * 24 * 3600  # DESIGN 4: weekly
 PREKEY_KEEP_SECONDS = 45 * 24 * 3600  # DESIGN 4: private halves go 45 days after their last publication
+
+# --- port mapping (docs/spec/portmap.md) ---
+PORTMAP_LEASE_SECONDS = 3600  # an hour: what a node that was killed leaves open for longest
+PORTMAP_LEASE_SECONDS_MAX = 24 * 3600  # routers may grant more than was asked; ours are renewed daily at least
+PORTMAP_CHECK_SECONDS = 60  # a router that has restarted is noticed after so long; one packet each way
+PORTMAP_ROUTE_SECONDS = 10  # the routing table is looked at so often for another gateway; reading it costs 0.1 ms
+PORTMAP_PAUSE_SECONDS_MIN = 1  # between two renewals, whatever lease a router grants
+PORTMAP_MISSES = 1  # checks without an answer that are forgiven: Wi-Fi loses packets
+PORTMAP_AGAIN_SECONDS = 5  # first pause after a router that gave mappings stopped
+PORTMAP_RETRY_SECONDS = 600  # first pause after no router answered; mostly none ever will
+PORTMAP_RETRY_SECONDS_MAX = 3600  # longest pause between such tries
+PORTMAP_RESEND_SECONDS = (0.25, 0.5, 1.0, 2.0)  # waits for an answer, RFC 6886 section 3.1, cut off at 3.75 s
+PORTMAP_DISCOVER_MILLISECONDS = 1000  # wait for answers to one kind of UPnP question; routers take up to 0.5 s
+PORTMAP_DISCOVER_SECONDS = 15.0  # several kinds of questions, then the router's description
+PORTMAP_CALL_SECONDS = 8.0  # one UPnP action and five other ports; miniupnpc gives a socket 3 s
+PORTMAP_OTHER_PORTS = 5  # external ports that are tried when the wanted one is taken
+PORTMAP_PORTS_MAX = 8  # ports that are mapped: TCP and UDP of four listeners
+PORTMAP_SECRET_BYTES = 32  # of which PCP's nonces are made, as strong as SHA-256
+PORTMAP_END_SECONDS = 2.0  # for ending mappings at the end; the process has 10 s in all
 
 # --- the process ---
 DRAIN_SECONDS = 2  # answers of the API that are under way at the end get so long; the process has 10 s in all
