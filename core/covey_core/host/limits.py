@@ -101,6 +101,43 @@ LIVENESS_TIMEOUT_SECONDS: Final = 10.0
 SHUTDOWN_SECONDS: Final = 4.0
 """Closing all connections and listeners at the end; half of what a process has after SIGTERM."""
 
+# --- QUIC ------------------------------------------------------------------------------------------------------------
+QUIC_IDLE_SECONDS: Final = 30.0
+"""A QUIC connection on which nothing comes for this long has ended (RFC 9000, 10.1). quic-go: 30 s."""
+
+QUIC_FIRST_STREAM_WINDOW_BYTES: Final = 262_144
+"""A QUIC stream's first receive window, as Yamux's; with what is read it grows to `STREAM_WINDOW_BYTES`."""
+
+QUIC_FIRST_CONNECTION_WINDOW_BYTES: Final = 1_048_576
+"""Unread bytes of a young QUIC connection, all streams together."""
+
+QUIC_CONNECTION_WINDOW_BYTES: Final = 16_777_216
+"""To what that grows: 16 streams that nobody reads do not stop the others."""
+
+QUIC_SEND_BUFFER_BYTES: Final = 524_288
+"""Bytes of one stream that are written and not acknowledged: 5 MB/s at 100 ms. aioquic itself keeps any number."""
+
+QUIC_CONNECTION_ID_BYTES: Final = 8
+"""Length of our connection ids; strangers' first ones have at least as many (RFC 9000, 7.2)."""
+
+QUIC_FIRST_DATAGRAM_BYTES: Final = 1_200
+"""A stranger's shorter datagram is dropped: no answer of ours may be the larger one (RFC 9000, 14.1)."""
+
+QUIC_DATAGRAM_BYTES: Final = 65_535
+"""The largest UDP datagram."""
+
+QUIC_DATAGRAMS_AT_ONCE: Final = 64
+"""Datagrams taken from a socket before other tasks get their turn: about 10 ms of CPU."""
+
+QUIC_UNVALIDATED_HANDSHAKES: Final = 16
+"""Handshakes at one socket before strangers must prove their address first (Retry; RFC 9000, 8.1.2)."""
+
+QUIC_SOCKET_BUFFER_BYTES: Final = 2_097_152
+"""What is asked of the system for each direction of a UDP socket; it gives less where its own limit is lower."""
+
+QUIC_BAD_CERTIFICATE: Final = 0x12A
+"""CRYPTO_ERROR and TLS alert 42: what a peer is told whose certificate proves nothing. RFC 9001, 4.8."""
+
 # --- others ----------------------------------------------------------------------------------------------------------
 WEBSOCKET_MESSAGE_BYTES: Final = 1_048_576
 """One WebSocket message. Ours carry one Noise frame (64 KiB); js-libp2p puts a few into one."""

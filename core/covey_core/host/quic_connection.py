@@ -1,0 +1,341 @@
+"""One QUIC connection as libp2p's muxed connection: its streams, its timers, its proof, its liveness, its end.
+
+Owns: the table of streams, and the moments at which aioquic's state machine is given time and asked for datagrams.
+Spec: RFC 9000; libp2p specs, quic; docs/spec/host.md. Never touches: the socket (`transmit` does), admission.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+import trio
+from aioquic.quic import events
+from libp2p.abc import IMuxedConn, IMuxedStream
+from libp2p.connection_types import ConnectionType
+from libp2p.peer.id import ID
+from libp2p.stream_muxer.exceptions import MuxedConnUnavailable, MuxedStreamError
+from libp2p.transport.exceptions import SecurityUpgradeFailure
+from multiaddr import Multiaddr
+
+from covey_core.errors import ProtocolViolation
+from covey_core.host import limits
+from covey_core.host.contained import Contained, kind_of
+from covey_core.host.quic_engine import Engine
+from covey_core.host.quic_stream import QuicMuxedStream
+from covey_core.host.quic_tls import peer_of
+
+Place = tuple[Any, ...]
+"""A socket's address: (ip, port), and two more for IPv6."""
+
+
+class QuicMuxed(IMuxedConn):
+    """One connection. `run` must run from the first packet to the end; `start` begins when it is in the table."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        remote: Multiaddr,
+        pair: tuple[str, int],
+        *,
+        is_initiator: bool,
+        transmit: Callable[[bytes, Place], OSError | None],
+        liveness_interval_seconds: float,
+        liveness_timeout_seconds: float,
+    ) -> None:
+        self.peer_id: ID = ID(b"")
+        self.remote: Final = remote
+        self.remote_pair: Final = pair
+        self.streams: dict[int, QuicMuxedStream] = {}
+        self.stream_backlog_semaphore: Final = trio.Semaphore(limits.OUTBOUND_STREAMS_PER_CONNECTION)
+        self.event_started: Final = trio.Event()
+        self.event_shutting_down: Final = trio.Event()
+        self.event_closed: Final = trio.Event()
+        self.on_cid: Callable[[bytes, bool], None] = lambda _cid, _is_new: None
+        self.on_settled: Callable[[], None] = lambda: None
+        self._engine: Final = engine
+        self._is_initiator: Final = is_initiator
+        self._transmit: Final = transmit
+        self._liveness_interval_seconds: Final = liveness_interval_seconds
+        self._liveness_timeout_seconds: Final = liveness_timeout_seconds
+        self._proven = trio.Event()
+        self._failure: Exception | None = None
+        self._rearm = trio.Event()
+        self._armed_until = math.inf
+        self._accepted: deque[QuicMuxedStream] = deque()
+        self._arrival = trio.Event()
+        self._opening = trio.Event()
+        self._doubted = trio.Event()
+        self._ping = 0
+        self._ping_answered = trio.Event()
+        self._rtt = 0.0
+
+    # --- packets --------------------------------------------------------------------------------------------------
+
+    def receive(self, datagram: bytes, place: Place) -> None:
+        """Take one datagram; `pump` must follow. What it holds can end this connection, and nothing else."""
+        with Contained() as outcome:
+            self._engine.receive_datagram(datagram, place, trio.current_time())
+        if outcome.error is not None:
+            self._end(outcome.error)
+
+    def pump(self) -> None:
+        """Tell the streams what came, send what is due, set the timer."""
+        if self.event_closed.is_set():
+            return
+        with Contained() as outcome:
+            self._tell()
+            unreachable: OSError | None = None
+            for datagram, place in self._engine.datagrams_to_send(trio.current_time()):
+                unreachable = self._transmit(datagram, place) or unreachable
+            if self._engine.is_ending:
+                self._end(None)
+                return
+            if unreachable is not None and not self._proven.is_set():
+                raise unreachable
+            due = self._engine.get_timer()
+            if due is not None and due < self._armed_until:
+                self._rearm.set()
+            self._wake_writers()
+        if outcome.error is not None:
+            self._end(outcome.error)
+
+    async def run(self) -> None:
+        """Give the state machine its time until the connection has ended."""
+        while not self.event_closed.is_set():
+            due = self._engine.get_timer()
+            self._armed_until = math.inf if due is None else due
+            self._rearm = trio.Event()
+            with trio.move_on_at(self._armed_until) as scope:
+                await self._rearm.wait()
+            if scope.cancelled_caught:
+                with Contained() as outcome:
+                    self._engine.handle_timer(trio.current_time())
+                if outcome.error is not None:
+                    self._end(outcome.error)
+                self.pump()
+
+    def _tell(self) -> None:
+        while (event := self._engine.next_event()) is not None:
+            match event:
+                case events.StreamDataReceived(data=data, end_stream=ended, stream_id=number):
+                    if (stream := self._stream_of(number)) is not None:
+                        stream.take(data, ended=ended)
+                    else:
+                        self._engine.consumed(number, 0, len(data))
+                case events.StreamReset(stream_id=number):
+                    if (stream := self._stream_of(number)) is not None:
+                        stream.break_off()
+                        stream.count(self._engine.received(number) - stream.consumed)  # sent, and lost on the way
+                        self._engine.abort(number)
+                case events.StopSendingReceived(stream_id=number):
+                    if (stream := self._stream_of(number)) is not None:
+                        stream.refuse_writes()
+                case events.HandshakeCompleted():
+                    self._prove()
+                case events.ConnectionIdIssued(connection_id=cid):
+                    self.on_cid(cid, True)  # noqa: FBT003
+                case events.ConnectionIdRetired(connection_id=cid):
+                    self.on_cid(cid, False)  # noqa: FBT003
+                case events.PingAcknowledged(uid=uid):
+                    if uid == self._ping:
+                        self._ping_answered.set()
+                case _:
+                    pass
+
+    def _wake_writers(self) -> None:
+        if self._engine.may_open():
+            self._opening.set()
+        for stream in list(self.streams.values()):
+            if stream.awaits_room and self.unsent(stream.stream_id) <= limits.QUIC_SEND_BUFFER_BYTES // 2:
+                stream.wake_writer()
+            if not self._engine.knows(stream.stream_id):
+                self._forget(stream)
+
+    # --- proof ----------------------------------------------------------------------------------------------------
+
+    def _prove(self) -> None:
+        certificate, further = self._engine.peer_certificate
+        try:
+            self.peer_id = peer_of(certificate, further=further)
+        except ProtocolViolation as exc:
+            self._failure = SecurityUpgradeFailure(str(exc))
+            self._engine.close(error_code=limits.QUIC_BAD_CERTIFICATE)
+            return
+        self._proven.set()
+        self.on_settled()
+
+    async def proven(self) -> ID:
+        """Return the peer's proven PeerId when the handshake is over; raises when it fails. The caller's deadline."""
+        await self._proven.wait()
+        if self.peer_id == ID(b"") or self.event_closed.is_set():
+            raise self._failure or SecurityUpgradeFailure(self._engine.end_reason)
+        return self.peer_id
+
+    # --- for streams ----------------------------------------------------------------------------------------------
+
+    def send(self, stream_id: int, data: bytes) -> None:
+        """Have aioquic send bytes of a stream; `MuxedStreamError` when it does not."""
+        with Contained() as outcome:
+            self._engine.send_stream_data(stream_id, data)
+            self.pump()
+            return
+        raise MuxedStreamError("the stream is closed for sending") from outcome.error
+
+    def unsent(self, stream_id: int) -> int:
+        """Return the bytes of a stream that the peer has not acknowledged."""
+        return self._engine.unsent(stream_id)
+
+    def finish(self, stream_id: int) -> None:
+        """End a stream's sending side."""
+        if not self.event_closed.is_set() and self._engine.knows(stream_id):
+            self._engine.send_stream_data(stream_id, b"", end_stream=True)
+            self.pump()
+
+    def abort(self, stream_id: int) -> None:
+        """End a stream in both directions."""
+        if not self.event_closed.is_set():
+            self._engine.abort(stream_id)
+            self.pump()
+
+    def consumed(self, stream: QuicMuxedStream, size: int) -> None:
+        """Open the windows for what was read or dropped."""
+        if self._engine.consumed(stream.stream_id, stream.consumed, size) and not self.event_closed.is_set():
+            self.pump()
+
+    def _stream_of(self, number: int) -> QuicMuxedStream | None:
+        found = self.streams.get(number)
+        if found is None and (number % 2 == 1) == self._is_initiator and self._engine.knows(number):
+            found = self.streams[number] = QuicMuxedStream(self, number)
+            self._accepted.append(found)
+            self._arrival.set()
+        return found
+
+    def _forget(self, stream: QuicMuxedStream) -> None:
+        if self.streams.pop(stream.stream_id, None) is not None and self._is_ours(stream.stream_id):
+            self.stream_backlog_semaphore.release()
+
+    def _is_ours(self, number: int) -> bool:
+        return (number % 2 == 0) == self._is_initiator
+
+    # --- libp2p's muxed connection --------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Probe the peer until the connection ends."""
+        self.event_started.set()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._sweep)
+            nursery.start_soon(self._probe)
+            await self.event_closed.wait()
+            nursery.cancel_scope.cancel()
+
+    async def open_stream(self) -> IMuxedStream:
+        """Open a stream; waits while the peer allows no more. `MuxedConnUnavailable` when the connection has ended."""
+        await self.stream_backlog_semaphore.acquire()
+        while not self.event_closed.is_set():
+            if self._engine.may_open():
+                number = self._engine.get_next_available_stream_id()
+                self._engine.send_stream_data(number, b"")
+                stream = self.streams[number] = QuicMuxedStream(self, number)
+                return stream
+            self._opening = trio.Event()
+            await self._opening.wait()
+        self.stream_backlog_semaphore.release()
+        raise MuxedConnUnavailable("the connection is closed")
+
+    async def accept_stream(self) -> IMuxedStream:
+        """Return the next stream that the peer opened; `MuxedConnUnavailable` when the connection has ended."""
+        while not self._accepted:
+            if self.event_closed.is_set():
+                raise MuxedConnUnavailable("the connection is closed")
+            self._arrival = trio.Event()
+            await self._arrival.wait()
+        return self._accepted.popleft()
+
+    def doubt(self) -> None:
+        """Probe the peer now: somebody waited for it in vain."""
+        self._doubted.set()
+
+    def rtt(self) -> float:
+        """Return the seconds of the last probe, 0.0 before the first."""
+        return self._rtt
+
+    async def _probe(self) -> None:
+        """Probe the peer, which also keeps the NAT's mapping, and end the connection when it does not answer."""
+        while True:
+            with trio.move_on_after(self._liveness_interval_seconds):
+                await self._doubted.wait()
+            self._doubted = trio.Event()
+            if not await self._answers():
+                break
+        self._end(None)
+
+    async def _answers(self) -> bool:
+        self._ping += 1
+        self._ping_answered = trio.Event()
+        began = trio.current_time()
+        self._engine.send_ping(self._ping)
+        self.pump()
+        with trio.move_on_after(self._liveness_timeout_seconds):
+            await self._ping_answered.wait()
+            self._rtt = trio.current_time() - began
+            return True
+        return False
+
+    async def _sweep(self) -> None:
+        """Reset streams that nobody reads and the peer does not end."""
+        while True:
+            await trio.sleep(limits.LINGER_SECONDS)
+            latest = trio.current_time() - limits.LINGER_SECONDS
+            for stream in list(self.streams.values()):
+                if stream.abandoned_at is not None and stream.abandoned_at <= latest:
+                    await stream.reset()
+
+    async def close(self) -> None:
+        """Say good-bye with one datagram and end the connection; whoever waits on its streams gets a reset."""
+        self.hang_up()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def hang_up(self, error_code: int = 0) -> None:
+        """Close at once, waiting for nothing."""
+        if not self.event_closed.is_set():
+            self._engine.close(error_code=error_code)
+            self.pump()
+            self._end(None)
+
+    def _end(self, error: Exception | None) -> None:
+        if self.event_closed.is_set():
+            return
+        if error is not None and self._failure is None:
+            self._failure = error if isinstance(error, OSError) else SecurityUpgradeFailure(kind_of(error))
+        self.event_shutting_down.set()
+        self.event_closed.set()
+        self.on_settled()
+        for stream in list(self.streams.values()):
+            stream.break_off()
+        self.streams.clear()
+        for event in (self._proven, self._rearm, self._arrival, self._opening):
+            event.set()
+
+    @property
+    def is_initiator(self) -> bool:
+        """Whether we dialed."""
+        return self._is_initiator
+
+    @property
+    def is_established(self) -> bool:
+        """Whether it can be used."""
+        return self.event_started.is_set() and not self.event_closed.is_set()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it has ended."""
+        return self.event_closed.is_set()
+
+    def get_transport_addresses(self) -> list[Multiaddr]:
+        """Return where the peer is."""
+        return [self.remote]
+
+    def get_connection_type(self) -> ConnectionType:
+        """Return that no relay is between."""
+        return ConnectionType.DIRECT

@@ -1,0 +1,269 @@
+"""One UDP socket, from which QUIC connections are dialed and at which they are accepted.
+
+Owns: the socket, which datagram belongs to which connection, and what a stranger's first datagram costs us.
+Spec: RFC 9000, 5.2, 6 and 8.1; libp2p specs, quic; docs/spec/host.md. Never touches: streams, the connection table.
+"""
+
+import errno
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import trio
+from aioquic.buffer import Buffer
+from aioquic.quic.packet import (
+    QuicHeader,
+    QuicPacketType,
+    QuicProtocolVersion,
+    encode_quic_retry,
+    encode_quic_version_negotiation,
+    pull_quic_header,
+)
+from aioquic.quic.retry import QuicRetryTokenHandler
+from multiaddr import Multiaddr
+
+from covey_core.errors import SettingsInvalid
+from covey_core.host import limits
+from covey_core.host.contained import Contained
+from covey_core.host.quic_connection import Place, QuicMuxed
+from covey_core.host.quic_engine import Engine
+from covey_core.host.quic_tls import Credentials, configuration
+
+_LONG_HEADER: Final = 0x80
+_CID: Final = slice(1, 1 + limits.QUIC_CONNECTION_ID_BYTES)
+_UNREACHABLE: Final = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+
+
+class QuicEndpoint:
+    """A socket and its connections. `run` must run; `close` ends it."""
+
+    def __init__(
+        self,
+        ip: str,
+        port: int,
+        *,
+        own: Credentials,
+        tasks: trio.Nursery,
+        liveness: tuple[float, float],
+        may_accept: Callable[[str], bool] | None = None,
+        serve: Callable[[QuicMuxed], Awaitable[None]] | None = None,
+    ) -> None:
+        """Bind the socket; `SettingsInvalid` when that fails. Without `serve` nothing is accepted."""
+        self.is_ipv6: Final = ":" in ip
+        self._own: Final = own
+        self._tasks: Final = tasks
+        self._liveness: Final = liveness
+        self._may_accept: Final = may_accept
+        self._serve: Final = serve
+        self._by_cid: dict[bytes, QuicMuxed] = {}
+        self._unproven: set[QuicMuxed] = set()
+        self._retry: Final = QuicRetryTokenHandler()
+        self._socket: Final = socket.socket(socket.AF_INET6 if self.is_ipv6 else socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            if self.is_ipv6:
+                self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            self._socket.setblocking(False)
+            for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+                self._socket.setsockopt(socket.SOL_SOCKET, buffer, limits.QUIC_SOCKET_BUFFER_BYTES)
+            self._socket.bind((ip, port))
+        except OSError as exc:
+            self._socket.close()
+            raise SettingsInvalid(f"cannot use UDP port {port} of {ip}: {exc.strerror}") from exc
+        self.ip, self.port = self._socket.getsockname()[:2]
+        self.address: Final = place_address((self.ip, self.port))
+
+    # --- libp2p's listener ------------------------------------------------------------------------------------------
+
+    def get_addrs(self) -> tuple[Multiaddr, ...]:
+        """Return the address that is listened on."""
+        return (self.address,)
+
+    async def close(self) -> None:
+        """Close the socket; connections should have been closed before."""
+        if self._socket.fileno() >= 0:
+            for connection in set(self._by_cid.values()):
+                connection.hang_up()
+            trio.lowlevel.notify_closing(self._socket)
+            self._socket.close()
+        await trio.lowlevel.checkpoint()
+
+    # --- going out --------------------------------------------------------------------------------------------------
+
+    async def dial(self, place: Place) -> QuicMuxed:
+        """Return a connection to this address whose handshake is over; raises. The caller's deadline."""
+        engine = Engine(configuration=configuration(self._own, is_client=True))
+        connection = self._adopt(engine, place, is_initiator=True)
+        try:
+            engine.connect(place, trio.current_time())
+            connection.pump()
+            await connection.proven()
+        except BaseException:
+            connection.hang_up()
+            raise
+        return connection
+
+    def spray(self, place: Place, datagram: bytes) -> None:
+        """Send one datagram that means nothing to anybody."""
+        self.transmit(datagram, place)
+
+    def transmit(self, datagram: bytes, place: Place) -> OSError | None:
+        """Send a datagram, or lose it when the socket does not take it; returns why nobody can be reached there."""
+        try:
+            self._socket.sendto(datagram, place)
+        except OSError as exc:
+            return exc if exc.errno in _UNREACHABLE else None
+        return None
+
+    def _adopt(self, engine: Engine, place: Place, *first_cids: bytes, is_initiator: bool) -> QuicMuxed:
+        connection = QuicMuxed(
+            engine,
+            place_address(place),
+            (plain_ip(place), int(place[1])),
+            is_initiator=is_initiator,
+            transmit=self.transmit,
+            liveness_interval_seconds=self._liveness[0],
+            liveness_timeout_seconds=self._liveness[1],
+        )
+        cids = {engine.host_cid, *first_cids}
+        self._by_cid.update(dict.fromkeys(cids, connection))
+
+        def changed(cid: bytes, is_new: bool) -> None:  # noqa: FBT001
+            if is_new:
+                cids.add(cid)
+                self._by_cid[cid] = connection
+            else:
+                cids.discard(cid)
+                self._by_cid.pop(cid, None)
+
+        async def live() -> None:
+            try:
+                await connection.run()
+            finally:
+                connection.hang_up()
+                for cid in cids:
+                    self._by_cid.pop(cid, None)
+
+        connection.on_cid = changed
+        self._tasks.start_soon(live)
+        return connection
+
+    # --- coming in --------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Take datagrams until the socket is closed."""
+        while True:
+            try:
+                await trio.lowlevel.wait_readable(self._socket)
+            except trio.ClosedResourceError:
+                return
+            touched: dict[QuicMuxed, None] = {}
+            for _ in range(limits.QUIC_DATAGRAMS_AT_ONCE):
+                try:
+                    datagram, place = self._socket.recvfrom(limits.QUIC_DATAGRAM_BYTES)
+                except BlockingIOError:
+                    break
+                except OSError:
+                    continue
+                with Contained():
+                    connection = self._owner(datagram, place)
+                    if connection is not None:
+                        connection.receive(datagram, place)
+                        touched[connection] = None
+            for connection in touched:
+                connection.pump()
+
+    def _owner(self, datagram: bytes, place: Place) -> QuicMuxed | None:
+        """Return whose datagram this is; a new connection for a stranger's first one that may come in."""
+        if not datagram:
+            return None
+        if not datagram[0] & _LONG_HEADER:
+            return self._by_cid.get(datagram[_CID])
+        header = pull_quic_header(Buffer(data=datagram), host_cid_length=limits.QUIC_CONNECTION_ID_BYTES)
+        found = self._by_cid.get(header.destination_cid)
+        if found is not None or self._serve is None or len(datagram) < limits.QUIC_FIRST_DATAGRAM_BYTES:
+            return found
+        if header.packet_type is QuicPacketType.VERSION_NEGOTIATION:
+            return None
+        if header.version != QuicProtocolVersion.VERSION_1:
+            self._negotiate_version(header, place)
+            return None
+        if header.packet_type is QuicPacketType.INITIAL and len(header.destination_cid) >= limits.QUIC_CONNECTION_ID_BYTES:
+            return self._accept(header, datagram, place)
+        return None
+
+    def _negotiate_version(self, header: QuicHeader, place: Place) -> None:
+        answer = encode_quic_version_negotiation(
+            source_cid=header.destination_cid,
+            destination_cid=header.source_cid,
+            supported_versions=[QuicProtocolVersion.VERSION_1],
+        )
+        self.transmit(answer, place)
+
+    def _accept(self, header: QuicHeader, datagram: bytes, place: Place) -> QuicMuxed | None:
+        if self._may_accept is not None and not self._may_accept(plain_ip(place)):
+            return None
+        original, retried = header.destination_cid, None
+        if header.token:
+            with Contained():
+                original = self._retry.validate_token(
+                    address=place,
+                    destination_cid=header.destination_cid,
+                    token=header.token,
+                    now=trio.current_time(),
+                )
+                retried = header.destination_cid
+        if retried is None and len(self._unproven) >= limits.QUIC_UNVALIDATED_HANDSHAKES:
+            if not header.token:
+                self._ask_again(header, place)
+            return None
+        engine = Engine(
+            configuration=configuration(self._own, is_client=False),
+            original_destination_connection_id=original,
+            retry_source_connection_id=retried,
+        )
+        engine.receive_datagram(datagram, place, trio.current_time())
+        if not engine.has_begun:
+            return None
+        connection = self._adopt(engine, place, header.destination_cid, is_initiator=False)
+        self._unproven.add(connection)
+        connection.on_settled = lambda: self._unproven.discard(connection)
+        self._tasks.start_soon(self._serve_one, connection)
+        connection.pump()
+        return None
+
+    def _ask_again(self, header: QuicHeader, place: Place) -> None:
+        """Have the client prove that it has its address, before anything is kept for it. RFC 9000, 8.1.2."""
+        source_cid = os.urandom(limits.QUIC_CONNECTION_ID_BYTES)
+        token = self._retry.create_token(
+            address=place,
+            original_destination_connection_id=header.destination_cid,
+            retry_source_connection_id=source_cid,
+            now=trio.current_time(),
+        )
+        answer = encode_quic_retry(
+            version=QuicProtocolVersion.VERSION_1,
+            source_cid=source_cid,
+            destination_cid=header.source_cid,
+            original_destination_cid=header.destination_cid,
+            retry_token=token,
+        )
+        self.transmit(answer, place)
+
+    async def _serve_one(self, connection: QuicMuxed) -> None:
+        try:
+            if self._serve is not None:
+                await self._serve(connection)
+        finally:
+            connection.hang_up()
+
+
+def plain_ip(place: Place) -> str:
+    """Return the IP of a socket's address, without its zone."""
+    return str(place[0]).partition("%")[0]
+
+
+def place_address(place: Place) -> Multiaddr:
+    """Return a socket's address as a multiaddr."""
+    ip = plain_ip(place)
+    return Multiaddr(f"/{'ip6' if ':' in ip else 'ip4'}/{ip}/udp/{place[1]}/quic-v1")
