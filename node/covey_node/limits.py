@@ -82,6 +82,7 @@ PATH_TABLES_MAX = 512  # devices of contacts whose paths are looked after, 1 KiB
 CIRCUIT_RENEW_SHARE = 0.8  # of a circuit's time or bytes: then the next is opened, with 24 min or 51 MiB to spare
 CIRCUIT_RENEW_RETRY_SECONDS = 60  # a new circuit could not be had: tried again so often
 RENEW_RELAYS_TRIED = 3  # relays that are asked for the new circuit: that of the old one, then others of the network
+CIRCUIT_LIMITS_REMEMBERED = 512  # device and relay, with what the relay allows a circuit; as many as tables of paths
 PUNCH_AGAIN_SECONDS_MIN = 30  # first wait after a punch that failed (jittered: between half of it and all)
 PUNCH_AGAIN_SECONDS_MAX = 1800  # longest; NATs change with networks, and a change of ours is noticed at once
 PUNCH_LASTED_SECONDS = 30  # a direct path that stood for so long is punched anew at once when it dies
