@@ -12,6 +12,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from covey_core.autonat import Served
 from covey_relay.circuits import CircuitEnd, CircuitRefusal
 from covey_relay.reservations import ReservationRefusal
 
@@ -62,6 +63,9 @@ class RelayMetrics:
             "libp2p_relaysvc_data_transferred_bytes", "Bytes relayed, both directions.", registry=registry
         )
         self._closed = Counter("covey_relay_closed", "Why circuits ended.", ["reason"], registry=registry)
+        self._checked = Counter(
+            "covey_autonat_served", "Reachability checks asked for by others.", ["outcome"], registry=registry
+        )
         self._usage = Gauge(
             "covey_usage_ratio", "How much of a bounded resource is in use, 0 to 1.", ["resource"], registry=registry
         )
@@ -71,6 +75,7 @@ class RelayMetrics:
         _show_zeros(self._connections, "type", CircuitEvent)
         _show_zeros(self._connection_rejections, "reason", CircuitRefusal)
         _show_zeros(self._closed, "reason", CircuitEnd)
+        _show_zeros(self._checked, "outcome", Served)
 
     def watch_usage(self, *, reservations: Callable[[], float], circuits: Callable[[], float]) -> None:
         """Take the shares of the two tables in use, 0 to 1, from these functions at each scrape."""
@@ -98,6 +103,10 @@ class RelayMetrics:
         self._connections.labels(type=CircuitEvent.CLOSED.value).inc()
         self._closed.labels(reason=end.value).inc()
         self._duration.observe(seconds)
+
+    def reachability_checked(self, outcome: Served) -> None:
+        """Count what became of somebody's AutoNAT request."""
+        self._checked.labels(outcome=outcome.value).inc()
 
     def carried(self, size: int) -> None:
         """Count `size` bytes passed from one end of a circuit to the other."""

@@ -61,7 +61,10 @@ class DialPolicy:
         can_reach: Callable[[str], bool] = lambda _ip: True,
         is_own: Callable[[str], bool] = lambda _ip: False,
     ) -> None:
-        """`random` is uniform in [0, 1); `can_reach` says whether this machine has a route to an IP, `is_own` whether the IP is this machine's."""
+        """`random` is uniform in [0, 1).
+
+        `can_reach` says whether this machine has a route to an IP, `is_own` whether the IP is this machine's.
+        """
         self._scope = scope
         self._bounds = bounds
         self._random = random

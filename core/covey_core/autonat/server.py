@@ -38,6 +38,7 @@ from covey_core.wire.autonat import (
 
 _log: Final = structlog.get_logger("covey.autonat")
 
+_chance: Final = SystemRandom().random
 _ROUTE_PORT: Final = 9  # discard; nothing is sent there
 
 
@@ -68,7 +69,7 @@ class AutonatServer:
         *,
         bounds: AutonatLimits | None = None,
         on_served: Callable[[Served], None] = lambda _served: None,
-        random: Callable[[], float] = SystemRandom().random,
+        random: Callable[[], float] = _chance,
         transports: frozenset[TargetTransport] = frozenset({TargetTransport.TCP, TargetTransport.WS}),
     ) -> None:
         self._host = host
@@ -163,7 +164,7 @@ async def serve_autonat(
     *,
     bounds: AutonatLimits | None = None,
     on_served: Callable[[Served], None] = lambda _served: None,
-    random: Callable[[], float] = SystemRandom().random,
+    random: Callable[[], float] = _chance,
 ) -> AsyncIterator[AutonatServer]:
     """Serve /libp2p/autonat/2/dial-request on `host` for the length of the block."""
     server = AutonatServer(host, bounds=bounds, on_served=on_served, random=random)

@@ -14,6 +14,7 @@ import structlog
 import trio
 from prometheus_client import CollectorRegistry
 
+from covey_core.autonat import serve_autonat
 from covey_core.errors import CoveyError, SettingsInvalid
 from covey_core.files import unusable
 from covey_core.health import Health, State
@@ -65,6 +66,7 @@ async def run_relay(settings: RelaySettings, lifecycle: Lifecycle) -> None:
             open_host(config, metrics=core_metrics) as host,
             open_dht(host, server=True, validators=validators, metrics=dht_metrics) as dht,
             open_relay_service(host, identity=identity, limits=settings.limits, metrics=relay_metrics),
+            serve_autonat(host, on_served=relay_metrics.reachability_checked),
         ):
             complete = _enter(settings, host)
             nursery.start_soon(stay_known, host, dht, identity, complete)
