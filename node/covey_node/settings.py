@@ -61,6 +61,11 @@ class NodeSettings(CoveySettings):
     announce: TextList = ()
     """Multiaddrs to tell contacts instead of those listened on, such as a forwarded port."""
 
+    portmap: bool = True
+    """`on` asks the router to let contacts in (PCP, NAT-PMP, UPnP), `off` does not."""
+    mdns: bool = True
+    """`on` finds contacts on the local network and is found there (multicast DNS), `off` does not."""
+
     api: str = "127.0.0.1:0"
     """Where the local API listens: loopback HOST:PORT (0: any free port), `unix` (<home>/api.sock), unix:/path."""
     api_token_file: FilePath | None = None

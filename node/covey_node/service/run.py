@@ -35,6 +35,7 @@ from covey_node.service.effects import Effects
 from covey_node.service.events import Events
 from covey_node.service.incoming import Incoming
 from covey_node.service.ledger import Ledger
+from covey_node.service.mapping import make_port_mapper
 from covey_node.service.node import Node, Parts
 from covey_node.service.own import Own, load_own
 from covey_node.service.ports import remember, remembered
@@ -61,6 +62,7 @@ class NodeOptions:
     announce: tuple[str, ...]
     api_address: str
     token_file: Path
+    portmap: bool = False
     on_ready: Callable[[str], None] = lambda _address: None
 
 
@@ -121,6 +123,9 @@ async def open_node(
         ):
             nursery.start_soon(task)
         nursery.start_soon(_tidy, ledger, own)
+        if options.portmap and not options.announce:  # who names addresses to announce has seen to the router
+            portmap = await make_port_mapper(ledger, own, host, addresses.changed)
+            nursery.start_soon(portmap.run)
         yield Node(
             Parts(
                 own=own,
