@@ -16,7 +16,7 @@ from covey_core.network import Network, Scope, new_network
 from covey_core.records import NAMESPACE, ContactRecordValidator
 from tests.host_dht.loopback import be_patient, dialer, server, until
 from tests.host_dht.test_dht import contact_record
-from tests.interop.conftest import JsPeer, RunJs
+from tests.interop.conftest import ForeignPeer, RunJs
 
 pytestmark = pytest.mark.interop
 
@@ -50,7 +50,7 @@ async def seed_and_relay(network: Network) -> AsyncIterator[tuple[Host, Dht, Hos
         yield seed, at_seed, relay, at_relay
 
 
-async def started(peer: JsPeer, network: Network, seed: Host, *, serve: bool = False) -> str:
+async def started(peer: ForeignPeer, network: Network, seed: Host, *, serve: bool = False) -> str:
     await peer.tell(do="start", protocol=f"{network.kad_prefix}/kad/1.0.0", seed=seed.addrs[0], serve=serve)
     name: str = (await peer.hear("started"))["peer"]
     return name

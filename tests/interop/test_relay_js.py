@@ -4,7 +4,7 @@ import pytest
 import trio
 
 from covey_core.network import new_network
-from tests.interop.conftest import JsPeer, RunJs
+from tests.interop.conftest import ForeignPeer, RunJs
 from tests.relay.conftest import Relay, relay_on
 from tests.support.circuit_client import reserve, until
 
@@ -14,7 +14,7 @@ ECHOED_BYTES = 100_000
 SCRIPT = "relay/peer.js"
 
 
-async def listens(peer: JsPeer, relay: Relay) -> str:
+async def listens(peer: ForeignPeer, relay: Relay) -> str:
     """Have a js node listen at the relay; returns its circuit address."""
     await peer.tell(do="listen", relay=relay.host.addrs[0])
     told = await peer.hear("listening")
