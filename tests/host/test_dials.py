@@ -179,7 +179,7 @@ async def test_ip6_and_two_ports_and_announced_addresses(public: Network) -> Non
     "listen",
     [
         ("/ip4/127.0.0.1/tcp/4801", "/ip4/127.0.0.1/tcp/4801/ws"),
-        ("/ip4/127.0.0.1/udp/4801/quic-v1",),
+        ("/ip4/127.0.0.1/udp/4801/quic",),
         ("/dns4/localhost/tcp/4801",),
         ("localhost:4801",),
         ("/ip4/127.0.0.1",),

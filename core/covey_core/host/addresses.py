@@ -93,16 +93,21 @@ def with_peer(address: Multiaddr, peer: PeerId) -> str:
 
 
 def parse_listen(texts: Sequence[str]) -> tuple[Multiaddr, ...]:
-    """Return listen addresses; `SettingsInvalid` for one that is no TCP or WebSocket address, or for a shared port.
+    """Return listen addresses; `SettingsInvalid` for one of another transport, or for a port of both TCP and WebSocket.
 
-    TCP and WebSocket on one port lost 36 of 60 foreign dials (docs/adr/0001): two ports lost none.
+    TCP and WebSocket on one port lost 36 of 60 foreign dials (docs/adr/0001): two ports lost none. QUIC's UDP port may
+    have the number of a TCP port.
     """
     parsed = tuple(parse(text) for text in texts)
     seen: dict[int, str] = {}
     for text, address in zip(texts, parsed, strict=True):
         label = transport_label(address)
+        if label == "quic" and names(address)[1:] == ("udp", "quic-v1") and ip_of(address) is not None:
+            continue
         if label not in {"tcp", "ws"} or ip_of(address) is None:
-            raise SettingsInvalid(f"cannot listen on {text}: only /ip4|ip6/.../tcp/PORT and .../tcp/PORT/ws")
+            raise SettingsInvalid(
+                f"cannot listen on {text}: only /ip4|ip6/.../tcp/PORT, .../tcp/PORT/ws and .../udp/PORT/quic-v1"
+            )
         port = int(address.value_for_protocol("tcp") or 0)
         if port and seen.setdefault(port, label) != label:
             raise SettingsInvalid(f"cannot listen on {text}: TCP and WebSocket need a port each")

@@ -24,6 +24,7 @@ from covey_core.host.counts import Counts
 from covey_core.host.host import Host
 from covey_core.host.names import Names
 from covey_core.host.node import LibP2PHost
+from covey_core.host.quic import Quic
 from covey_core.host.quiet import silence_libp2p
 from covey_core.host.supervision import Supervision
 from covey_core.host.swarm import CoveySwarm
@@ -106,6 +107,14 @@ def _build(
         max_connections=config.max_connections,
         max_connections_per_ip=config.max_connections_per_ip or max(1, config.max_connections // limits.SHARE_PER_IP),
         names=Names.of(config.network),
+        keeps_both=config.keeps_both,
+    )
+    swarm.quic = Quic(
+        keys,
+        tasks=tasks,
+        liveness=(config.liveness_interval_seconds, config.liveness_timeout_seconds),
+        may_accept=swarm.may_accept,
+        serve=swarm.serve_quic,
     )
     node = LibP2PHost(
         swarm,
@@ -124,6 +133,8 @@ def _refuse_taken_ports(listen: tuple[Multiaddr, ...]) -> None:
     Upstream listens with SO_REUSEPORT: two processes would both succeed, and each get half of the connections.
     """
     for address in listen:
+        if addresses.transport_label(address) == "quic":
+            continue  # its socket is bound alone
         port = int(address.value_for_protocol("tcp") or 0)
         if not port:
             continue
@@ -139,7 +150,9 @@ def _refuse_taken_ports(listen: tuple[Multiaddr, ...]) -> None:
 async def _listen(swarm: CoveySwarm, listen: tuple[Multiaddr, ...]) -> None:
     """Listen on all addresses or fail; upstream is content with one of them."""
     for address in listen:
-        if not await swarm.listen(address):
+        if swarm.quic is not None and addresses.transport_label(address) == "quic":
+            swarm.listeners[str(address)] = swarm.quic.listen(address)
+        elif not await swarm.listen(address):
             raise SettingsInvalid(f"cannot listen on {address}")
 
 
@@ -152,4 +165,6 @@ async def _shut_down(swarm: CoveySwarm, manager: TrioManager, host: Host) -> Non
             with Contained():
                 await listener.close()
         swarm.listeners.clear()
+        if swarm.quic is not None:
+            await swarm.quic.close()
         await manager.stop()

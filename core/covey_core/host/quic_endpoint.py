@@ -152,7 +152,7 @@ class QuicEndpoint:
 
     async def run(self) -> None:
         """Take datagrams until the socket is closed."""
-        while True:
+        while self._socket.fileno() >= 0:
             try:
                 await trio.lowlevel.wait_readable(self._socket)
             except trio.ClosedResourceError:
@@ -188,7 +188,10 @@ class QuicEndpoint:
         if header.version != QuicProtocolVersion.VERSION_1:
             self._negotiate_version(header, place)
             return None
-        if header.packet_type is QuicPacketType.INITIAL and len(header.destination_cid) >= limits.QUIC_CONNECTION_ID_BYTES:
+        if (
+            header.packet_type is QuicPacketType.INITIAL
+            and len(header.destination_cid) >= limits.QUIC_CONNECTION_ID_BYTES
+        ):
             return self._accept(header, datagram, place)
         return None
 

@@ -75,9 +75,7 @@ class Engine(QuicConnection):
             if stream.max_stream_data_local - of_stream <= window // 2:
                 stream.max_stream_data_local = of_stream + window
                 grown = True
-        window = _window(
-            self._consumed, limits.QUIC_FIRST_CONNECTION_WINDOW_BYTES, limits.QUIC_CONNECTION_WINDOW_BYTES
-        )
+        window = _window(self._consumed, limits.QUIC_FIRST_CONNECTION_WINDOW_BYTES, limits.QUIC_CONNECTION_WINDOW_BYTES)
         limit = self._local_max_data
         if limit.value - self._consumed <= window // 2:
             limit.value = self._consumed + window

@@ -4,7 +4,7 @@ Owns: our certificate, what of a peer's is checked, and aioquic's configuration.
 quic/README.md; RFC 5280; docs/spec/host.md. Never touches: packets, sockets.
 """
 
-import datetime
+import datetime as dt
 import ssl
 from dataclasses import dataclass, field
 from typing import Final
@@ -28,8 +28,8 @@ ALPN: Final = "libp2p"
 _EXTENSION: Final = x509.ObjectIdentifier("1.3.6.1.4.1.53594.1.1")
 _SIGNED_PREFIX: Final = b"libp2p-tls-handshake:"
 # Validity that no wrong clock, ours or the peer's, can fall out of; the dates of the specification's test vectors.
-_NOT_BEFORE: Final = datetime.datetime(1975, 1, 1, tzinfo=datetime.UTC)
-_NOT_AFTER: Final = datetime.datetime(4096, 1, 1, tzinfo=datetime.UTC)
+_NOT_BEFORE: Final = dt.datetime(1975, 1, 1, tzinfo=dt.UTC)
+_NOT_AFTER: Final = dt.datetime(4096, 1, 1, tzinfo=dt.UTC)
 _SEQUENCE: Final = 0x30
 _OCTET_STRING: Final = 0x04
 _LONG_FORM: Final = 0x80
@@ -79,7 +79,7 @@ def configuration(own: Credentials, *, is_client: bool) -> QuicConfiguration:
     )
 
 
-def peer_of(certificate: x509.Certificate | None, *, further: int = 0, now: datetime.datetime | None = None) -> ID:
+def peer_of(certificate: x509.Certificate | None, *, further: int = 0, now: dt.datetime | None = None) -> ID:
     """Return the PeerId that a peer's certificate proves; `ProtocolViolation` when it proves none.
 
     `further` is the number of certificates that came beside it: none may. The handshake has proven already that the
@@ -89,7 +89,7 @@ def peer_of(certificate: x509.Certificate | None, *, further: int = 0, now: date
         raise ProtocolViolation("a peer without a certificate")
     if further:
         raise ProtocolViolation("a chain of certificates where one is allowed")
-    at = now or datetime.datetime.now(datetime.UTC)
+    at = now or dt.datetime.now(dt.UTC)
     with Contained() as outcome:
         if not certificate.not_valid_before_utc <= at <= certificate.not_valid_after_utc:
             raise ProtocolViolation("a certificate outside its validity")

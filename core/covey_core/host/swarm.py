@@ -5,13 +5,12 @@ cache and health monitor (docs/adr/0001 and 0004 say what each did when measured
 Never touches: protocols, admission.
 """
 
-import functools
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
 import trio
@@ -22,16 +21,33 @@ from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.network.exceptions import SwarmException
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
+from libp2p.security.noise.exceptions import PeerIDMismatchesPubkey
+from libp2p.transport.exceptions import SecurityUpgradeFailure
 from multiaddr import Multiaddr
 
-from covey_core.host import addresses, limits, transports
+from covey_core.errors import CoveyError
+from covey_core.host import addresses, duplicates, limits, tcp, transports
 from covey_core.host.connection import Connection
 from covey_core.host.contained import Contained, kind_of, place_of, shielded, system_error_in
 from covey_core.host.counts import Counts
 from covey_core.host.names import Names
+from covey_core.host.quic import Quic
+from covey_core.host.quic_connection import QuicMuxed
 from covey_core.host.upgrader import NoiseYamuxUpgrader
 
 _log: Final = structlog.get_logger("covey.host")
+
+
+class Window(Protocol):
+    """A time in which one peer is dialed from both sides (punch.py)."""
+
+    target: ID
+    is_client: bool
+    ips: frozenset[str]
+
+    def met(self, connection: Connection) -> None:
+        """Hear of a new connection, whoever's it is."""
+        ...
 
 
 class CoveySwarm(Swarm):
@@ -49,6 +65,7 @@ class CoveySwarm(Swarm):
         max_connections: int,
         max_connections_per_ip: int,
         names: Names,
+        keeps_both: bool = False,
     ) -> None:
         super().__init__(
             peer_id,
@@ -78,7 +95,10 @@ class CoveySwarm(Swarm):
         self._upgrading = 0
         self._dials = trio.CapacityLimiter(limits.MAX_DIALS)
         self.counts: Final = counts
+        self.quic: Quic | None = None
+        self.keeps_both: Final = keeps_both
         self.keeps_both_to: Final[set[ID]] = set()
+        self.punches: Final[set[Window]] = set()
 
     async def run(self) -> None:
         """Live until stopped. Upstream also starts its pruner and a task that dials peers by itself."""
@@ -105,23 +125,36 @@ class CoveySwarm(Swarm):
         Upstream's handler returned only at shutdown: after 250 connections in its life a default host took no more.
         """
         remote = transports.remote_address(read_write_closer, maddr)
+        if not await self._live_counted(remote, lambda: self._live(read_write_closer, maddr, remote)):
+            with shielded(limits.CLOSE_SECONDS), Contained():
+                await read_write_closer.close()
+
+    async def serve_quic(self, muxed: QuicMuxed) -> None:
+        """Serve one accepted QUIC connection, from its handshake on, and return when it has ended."""
+        await self._live_counted(muxed.remote, lambda: self._live_quic(muxed))
+
+    def may_accept(self, ip: str) -> bool:
+        """Whether one more connection from this IP may come in now."""
+        return not self._is_full(addresses.ip_group(ip))
+
+    async def _live_counted(self, remote: Multiaddr, live: Callable[[], Awaitable[None]]) -> bool:
+        """Run an accepted connection if there is room for it; False when there is none."""
         ip = addresses.ip_of(remote)
         group = addresses.ip_group(ip) if ip else "unknown"
         if self._is_full(group):
             self.counts.refused(inbound=True)
-            with shielded(limits.CLOSE_SECONDS), Contained():
-                await read_write_closer.close()
-            return
+            return False
         self._per_ip[group] += 1
         try:
             with Contained() as outcome:
-                await self._live(read_write_closer, maddr, remote)
+                await live()
             if outcome.error is not None:
                 _log.debug("host.upgrade.failed", error=kind_of(outcome.error))
         finally:
             self._per_ip[group] -= 1
             if not self._per_ip[group]:
                 del self._per_ip[group]
+        return True
 
     def _is_full(self, group: str) -> bool:
         return (
@@ -135,10 +168,30 @@ class CoveySwarm(Swarm):
             scope.deadline = trio.current_time() + limits.UPGRADE_SECONDS
             handshake.enter_context(self._counted_upgrade())
             async with transports.carried(closer, listener) as stream:
-                connection = await self._upgrade(RawConnection(stream, initiator=False, addresses=[remote]), None)
+                expected = await self._silent_server(stream, remote)
+                raw = RawConnection(stream, initiator=expected is not None, addresses=[remote])
+                connection = await self._upgrade(raw, expected, from_listen_port=True)
                 scope.deadline = math.inf
                 handshake.close()
                 await connection.event_closed.wait()
+
+    async def _silent_server(self, stream: ReadWriteCloser, remote: Multiaddr) -> ID | None:
+        """Return the peer that waits for our first word, although it dialed: it punches, and is not the client.
+
+        Its SYN came before ours left, so that it met our listener instead of our dial.
+        """
+        ip = addresses.ip_of(remote)
+        for punch in self.punches:
+            if punch.is_client and ip in punch.ips and isinstance(stream, tcp.TcpBytes):
+                return None if await stream.speaks_first(limits.SILENCE_SECONDS) else punch.target
+        return None
+
+    async def _live_quic(self, muxed: QuicMuxed) -> None:
+        with self._counted_upgrade(), trio.fail_after(limits.UPGRADE_SECONDS):
+            if await muxed.proven() == self.self_id:
+                raise SwarmException("this host itself dialed")
+            connection = await self.add_conn(muxed, "inbound", from_listen_port=True)
+        await connection.event_closed.wait()
 
     @contextmanager
     def _counted_upgrade(self) -> Iterator[None]:
@@ -159,10 +212,37 @@ class CoveySwarm(Swarm):
             raise SwarmException(f"all {self._max_connections} connections are in use")
         async with self._dials:
             with Contained() as outcome, trio.fail_after(limits.DIAL_SECONDS):
-                raw = await transports.dial(self.transport_manager, address, peer_id, source, names=self._names)
-                return await self._upgrade(raw, peer_id)
+                if addresses.transport_label(address) == "quic":
+                    return await self._dial_quic(address, peer_id)
+                return await self._dial_bytes(address, peer_id)
         self.counts.dial_failed(address, outcome.error)
         raise SwarmException(_dial_error(outcome.error)) from outcome.error
+
+    async def _dial_bytes(self, address: Multiaddr, peer_id: ID) -> Connection:
+        raw = await transports.dial(self.transport_manager, address, peer_id, self.tcp_places(), names=self._names)
+        try:
+            return await self._upgrade(raw, peer_id)
+        except SecurityUpgradeFailure as exc:
+            if not tcp.from_listen_port(raw) or not _both_dialed(exc):
+                raise
+        raw = await transports.dial(self.transport_manager, address, peer_id, (), names=self._names)
+        return await self._upgrade(raw, peer_id)
+
+    def tcp_places(self) -> tuple[tcp.Place, ...]:
+        """Return the IPs and ports on which we accept TCP, and from which we dial it."""
+        found: list[tcp.Place] = []
+        for text, listener in self.listeners.items():
+            if addresses.transport_label(Multiaddr(text)) == "tcp":
+                sockets: Any = listener
+                found += [one.socket.getsockname()[:2] for one in sockets.listeners]
+        return tuple(found)
+
+    async def _dial_quic(self, address: Multiaddr, peer_id: ID) -> Connection:
+        if self.quic is None or peer_id == self.self_id:
+            raise SwarmException("this host dials no QUIC" if self.quic is None else "that is this host itself")
+        target = await self._names.resolve(addresses.split_peer(address)[0])
+        muxed = await self.quic.dial(target, peer_id)
+        return await self.add_conn(muxed, "outbound", from_listen_port=self.quic.listening)
 
     async def dial_addr(self, addr: Multiaddr, peer_id: ID, source: tuple[str, int] | None = None) -> INetConn:
         """Dial one address, as libp2p's own code asks for it."""
@@ -185,20 +265,32 @@ class CoveySwarm(Swarm):
         del maddr
         return (await self._upgrade(raw_conn, None)).muxed_conn
 
-    async def upgrade(self, raw: IRawConnection, peer_id: ID | None) -> Connection:
-        """Make a connection of a byte stream: as dialer of `peer_id`, or as listener when that is None."""
-        return await self._upgrade(raw, peer_id)
+    async def upgrade(self, raw: IRawConnection, peer_id: ID | None, *, expected: ID | None = None) -> Connection:
+        """Make a connection of a byte stream: as dialer of `peer_id`, or as listener (of `expected`) when it is None."""
+        return await self._upgrade(raw, peer_id, expected=expected)
 
-    async def _upgrade(self, raw: IRawConnection, peer_id: ID | None) -> Connection:
+    async def _upgrade(
+        self,
+        raw: IRawConnection,
+        peer_id: ID | None,
+        *,
+        from_listen_port: bool | None = None,
+        expected: ID | None = None,
+    ) -> Connection:
         done = False
+        ours = tcp.from_listen_port(raw) if from_listen_port is None else from_listen_port
         try:
             with trio.fail_after(limits.UPGRADE_SECONDS):
                 secured = await self.upgrader.upgrade_security(raw, peer_id is not None, peer_id)
                 remote = secured.get_remote_peer()
                 if remote == self.self_id:
                     raise SwarmException("this host itself answered")
+                if expected not in {None, remote}:
+                    raise SwarmException("another peer than expected answered")
                 muxed = await self.upgrader.upgrade_connection(secured, remote)
-                connection = await self.add_conn(muxed, "inbound" if peer_id is None else "outbound")
+                connection = await self.add_conn(
+                    muxed, "inbound" if peer_id is None else "outbound", from_listen_port=ours
+                )
             done = True
             return connection
         finally:
@@ -206,9 +298,11 @@ class CoveySwarm(Swarm):
                 with shielded(limits.CLOSE_SECONDS), Contained():
                     await raw.close()
 
-    async def add_conn(self, muxed_conn: IMuxedConn, direction: str = "unknown") -> Connection:
+    async def add_conn(
+        self, muxed_conn: IMuxedConn, direction: str = "unknown", *, from_listen_port: bool = False
+    ) -> Connection:
         """Take a multiplexed connection into the table, start its tasks and tell those who listen."""
-        connection = Connection(muxed_conn, self, inbound=direction == "inbound")
+        connection = Connection(muxed_conn, self, inbound=direction == "inbound", from_listen_port=from_listen_port)
         if len(self.get_connections()) >= self._max_connections:
             self.counts.refused(inbound=connection.inbound)
             await connection.close()
@@ -224,6 +318,8 @@ class CoveySwarm(Swarm):
             held = self.connections.setdefault(muxed_conn.peer_id, [])
             held.append(connection)
             self.counts.opened(connection)
+            for punch in self.punches:
+                punch.met(connection)
             for surplus in held[: -limits.MAX_CONNECTIONS_PER_PEER]:
                 self._tasks.start_soon(surplus.close)
             await self.notify_connected(connection)
@@ -257,24 +353,24 @@ class CoveySwarm(Swarm):
         return await best[0].open()
 
     def best(self, peer_id: ID) -> list[Connection]:
-        """Return a peer's open connections, the one to use first; see `preference`."""
-        held = [one for one in self.connections.get(peer_id, []) if isinstance(one, Connection) and not one.is_closed]
-        return sorted(held, key=functools.cmp_to_key(self.preference))
+        """Return a peer's open connections, the one to use first; see `duplicates.to_use`."""
+        return duplicates.to_use(self._open(peer_id), ours_is_smaller=self._is_smaller(peer_id))
 
-    def preference(self, one: Connection, other: Connection) -> int:
-        """Return < 0 if `one` is to be used before `other`: the same answer on both sides, wherever it can be.
+    def surplus(self, peer_id: ID) -> list[Connection]:
+        """Return a peer's connections that are too many, for this side to close; none where that is the peer's duty.
 
-        Admitted before not, direct before relayed, then the newest, since who dials anew had no use for the older one.
-        Two dials that crossed each other come in another order on each side: there the smaller PeerId's goes first.
+        It is the smaller PeerId's: were both to choose, both of two connections could go.
         """
-        ours, theirs = (_rough_order(each) for each in (one, other))
-        if ours != theirs:
-            return -1 if ours < theirs else 1
-        crossed = one.inbound != other.inbound and abs(one.opened_at - other.opened_at) < limits.SIMULTANEOUS_SECONDS
-        if crossed:
-            dialed_by_us = not one.inbound
-            return -1 if dialed_by_us == (self.self_id.to_base58() < one.peer) else 1
-        return other.number - one.number
+        if not self._is_smaller(peer_id):
+            return []
+        keeps_both = self.keeps_both or peer_id in self.keeps_both_to
+        return duplicates.surplus(self._open(peer_id), ours_is_smaller=True, keeps_both=keeps_both)
+
+    def _open(self, peer_id: ID) -> list[Connection]:
+        return [one for one in self.connections.get(peer_id, []) if isinstance(one, Connection) and not one.is_closed]
+
+    def _is_smaller(self, peer_id: ID) -> bool:
+        return self.self_id.to_base58() < peer_id.to_base58()
 
     def all_connections(self) -> list[Connection]:
         """Return every connection in the table."""
@@ -287,8 +383,13 @@ class CoveySwarm(Swarm):
                 nursery.start_soon(connection.close)
 
 
-def _rough_order(connection: Connection) -> tuple[bool, bool, bool]:
-    return (not connection.admitted.is_set(), connection.relayed, connection.retired)
+def _both_dialed(failure: SecurityUpgradeFailure) -> bool:
+    """Whether a handshake failed as it does when both sides dialed from their listening ports at once.
+
+    The system makes one connection of that, with a Noise initiator at each end: both agree on Noise, and neither
+    understands the other's first message.
+    """
+    return failure.__cause__ is not None and not isinstance(failure.__cause__, CoveyError | PeerIDMismatchesPubkey)
 
 
 def _dial_error(error: BaseException | None) -> str:
