@@ -49,7 +49,7 @@ SANS_IO = ("node/covey_node/crypto", "node/covey_node/protocol", "core/covey_cor
 SANS_IO_FILES = (
     "core/covey_core/admission.py",
     "core/covey_core/autonat/policy.py",
-    "core/covey_core/autonat/target.py",
+    "core/covey_core/autonat/origins.py",
     "core/covey_core/autonat/windows.py",
     "core/covey_core/records.py",
     "relay/covey_relay/reservations.py",

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from covey_core.autonat import Target
 from covey_core.host import Host, HostConfig, open_host
 from covey_core.identity import Identity
 from covey_core.network import Network, new_network
+from covey_core.wire.direct_addr import DirectAddr
 
 TCP = "/ip4/127.0.0.1/tcp/0"
 ELSEWHERE = "/ip4/127.0.0.9/tcp/0"
@@ -29,7 +29,7 @@ async def host_on(network: Network, *listen: str, **rest: Any) -> AsyncIterator[
         yield host
 
 
-def target_of(host: Host) -> Target:
-    found = Target.from_text(host.addrs[0])
+def target_of(host: Host) -> DirectAddr:
+    found = DirectAddr.parse(host.addrs[0])
     assert found is not None
     return found

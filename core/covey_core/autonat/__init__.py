@@ -3,7 +3,6 @@
 from covey_core.autonat.client import Answer, AutonatClient, Verdict
 from covey_core.autonat.limits import NODE_LIMITS, AutonatLimits
 from covey_core.autonat.server import AutonatServer, Served, serve_autonat
-from covey_core.autonat.target import Target, TargetTransport
 
 __all__ = [
     "NODE_LIMITS",
@@ -12,8 +11,6 @@ __all__ = [
     "AutonatLimits",
     "AutonatServer",
     "Served",
-    "Target",
-    "TargetTransport",
     "Verdict",
     "serve_autonat",
 ]

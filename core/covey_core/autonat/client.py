@@ -13,7 +13,7 @@ from typing import Final
 import trio
 
 from covey_core.autonat import limits
-from covey_core.autonat.target import Target, ip_in
+from covey_core.autonat.origins import ip_in
 from covey_core.errors import ProtocolViolation, StreamLost, Unreachable
 from covey_core.host import Host, Stream
 from covey_core.limits import AUTONAT_DIAL_BACK_BYTES, AUTONAT_MESSAGE_BYTES
@@ -33,6 +33,7 @@ from covey_core.wire.autonat import (
     encode_dial_back_response,
     encode_message,
 )
+from covey_core.wire.direct_addr import DirectAddr
 
 _NONCE_BITS: Final = 64
 
@@ -64,7 +65,7 @@ class Answer:
 class _Question:
     """A question under way: what was asked about, and whether the nonce came from outside."""
 
-    target: Target
+    target: DirectAddr
     came: trio.Event = field(default_factory=trio.Event)
 
 
@@ -77,7 +78,7 @@ class AutonatClient:
         self._questions: dict[int, _Question] = {}
         host.handle(DIAL_BACK_PROTOCOL, self._serve_dial_back)
 
-    async def ask(self, server: PeerId, target: Target) -> Answer:
+    async def ask(self, server: PeerId, target: DirectAddr) -> Answer:
         """Ask a connected server about one address of ours; takes 20 s at most and never raises for what it does."""
         if len(self._questions) >= limits.OUTSTANDING:
             return Answer(Verdict.FAILED, "too many questions at once")
@@ -101,7 +102,7 @@ class AutonatClient:
             del self._questions[nonce]
 
     async def _converse(self, stream: Stream, nonce: int, question: _Question) -> Answer:
-        await _write(stream, DialRequest((question.target.to_bytes(),), nonce))
+        await _write(stream, DialRequest((question.target.encode(),), nonce))
         message = await _read(stream)
         if isinstance(message, DialDataRequest):
             if message.index != 0 or message.num_bytes > limits.DATA_BYTES_MAX:
@@ -145,7 +146,7 @@ class AutonatClient:
             question.came.set()
             await stream.write_frame(encode_dial_back_response(), limit=AUTONAT_DIAL_BACK_BYTES)
 
-    def _came_in_on(self, stream: Stream, target: Target) -> bool:
+    def _came_in_on(self, stream: Stream, target: DirectAddr) -> bool:
         """Whether the stream's connection was opened from outside, over the transport and IP version in question.
 
         A NAT rewrites the address itself, so more cannot be compared; go-libp2p compares the same
@@ -156,7 +157,7 @@ class AutonatClient:
             connection.inbound
             and not connection.relayed
             and connection.remote_addr == stream.remote_addr
-            and connection.transport == target.transport.value
+            and connection.transport == target.transport
             and source is not None
             and f"ip{source.version}" == target.ip_version
             for connection in self._host.connections(stream.peer)

@@ -7,7 +7,6 @@ Never touches: whether an address may be dialed (policy.py).
 import trio
 
 from covey_core.autonat import limits
-from covey_core.autonat.target import Target, TargetTransport
 from covey_core.errors import CoveyError, SettingsInvalid, Unreachable
 from covey_core.host import HostConfig, Stream, open_host
 from covey_core.identity import Identity
@@ -15,12 +14,13 @@ from covey_core.limits import AUTONAT_DIAL_BACK_BYTES
 from covey_core.network import Network
 from covey_core.peers import PeerId
 from covey_core.wire.autonat import DIAL_BACK_PROTOCOL, DialStatus, decode_dial_back_response, encode_dial_back
+from covey_core.wire.direct_addr import DirectAddr
 
 _CONNECTIONS = 2
 """Of the host that dials back: the one it makes, and one to spare while that one is being replaced."""
 
 
-async def dial_back(network: Network, peer: PeerId, target: Target, nonce: int, *, seconds: float) -> DialStatus:
+async def dial_back(network: Network, peer: PeerId, target: DirectAddr, nonce: int, *, seconds: float) -> DialStatus:
     """Dial `peer` at exactly this address and bring it the nonce, within `seconds` for the connection and 5 s more.
 
     The host is a new one: that the asker is connected to this process cannot shorten the way, and its port is none
@@ -30,7 +30,7 @@ async def dial_back(network: Network, peer: PeerId, target: Target, nonce: int, 
     try:
         async with open_host(config) as host:
             try:
-                await host.connect(peer, [target.text], timeout_seconds=seconds)
+                await host.connect(peer, [str(target)], timeout_seconds=seconds)
             except Unreachable:
                 return DialStatus.E_DIAL_ERROR
             with trio.move_on_after(limits.NONCE_SECONDS):
@@ -53,8 +53,8 @@ async def _bring(stream: Stream, nonce: int) -> None:
         decode_dial_back_response(answer)
 
 
-def _listen(target: Target) -> tuple[str, ...]:
+def _listen(target: DirectAddr) -> tuple[str, ...]:
     """QUIC is dialed from a listening socket, TCP from none."""
-    if target.transport is not TargetTransport.QUIC:
+    if target.transport != "quic":
         return ()
     return ("/ip4/0.0.0.0/udp/0/quic-v1",) if target.ip_version == "ip4" else ("/ip6/::/udp/0/quic-v1",)

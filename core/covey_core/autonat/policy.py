@@ -8,17 +8,15 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv6Address, IPv6Network
+from ipaddress import ip_address
 
 from covey_core.autonat import limits
 from covey_core.autonat.limits import AutonatLimits
-from covey_core.autonat.target import Target, TargetTransport, plain
+from covey_core.autonat.origins import Ip, groups_of, plain
 from covey_core.autonat.windows import SlidingWindow
 from covey_core.network import Scope
 from covey_core.peers import PeerId
-
-_CUSTOMER_BITS = 56
-_SITE_BITS = 48
+from covey_core.wire.direct_addr import DirectAddr
 
 
 class Refusal(StrEnum):
@@ -43,7 +41,7 @@ class Chosen:
     """The address at `index` is dialed, after `data_bytes` (0: at once) have come and `wait_seconds` have passed."""
 
     index: int
-    target: Target
+    target: DirectAddr
     data_bytes: int = 0
     wait_seconds: float = 0.0
 
@@ -57,11 +55,11 @@ class DialPolicy:
         bounds: AutonatLimits,
         *,
         random: Callable[[], float],
-        transports: frozenset[TargetTransport],
+        transports: frozenset[str],
         can_reach: Callable[[str], bool] = lambda _ip: True,
         is_own: Callable[[str], bool] = lambda _ip: False,
     ) -> None:
-        """`random` is uniform in [0, 1).
+        """`random` is uniform in [0, 1); `transports` are those that this server can dial.
 
         `can_reach` says whether this machine has a route to an IP, `is_own` whether the IP is this machine's.
         """
@@ -105,20 +103,20 @@ class DialPolicy:
         if not self._under_way[peer]:
             del self._under_way[peer]
 
-    def choose(self, addrs: Sequence[bytes], *, peer: PeerId, ip: str, now: float) -> Chosen | Refused:
-        """Choose the first of the addresses (binary multiaddrs) that may be dialed for `peer`, whose IP is `ip`.
+    def choose(self, addrs: Sequence[bytes], *, ip: str, now: float) -> Chosen | Refused:
+        """Choose the first of the addresses (binary multiaddrs) that may be dialed for who asks from `ip`.
 
         An address whose IP is not the asker's costs 30 to 100 KB of data and has rates of its own.
         """
         source = plain(ip)
         for index, raw in enumerate(addrs):
-            target = Target.from_bytes(raw)
-            if target is None or not self._may_dial(target, peer=peer, source=source):
+            target = DirectAddr.decode(raw)
+            if source is None or target is None or not self._may_dial(target, source=source):
                 continue
-            if target.ip == source:
+            if ip_address(target.ip) == source:
                 return Chosen(index, target)
             bounds: dict[Hashable, int] = {"all": self._bounds.dials_with_data}
-            bounds["at", groups_of(target.ip)[0]] = self._bounds.dials_with_data_per_target
+            bounds["at", groups_of(ip_address(target.ip))[0]] = self._bounds.dials_with_data_per_target
             bounds["for", groups_of(source)[0]] = self._bounds.dials_with_data_per_ip
             if not self._foreign.admit(bounds, now=now):
                 return Refused(Refusal.RATE)
@@ -131,22 +129,16 @@ class DialPolicy:
             )
         return Refused(Refusal.NO_ADDRESS)
 
-    def _may_dial(self, target: Target, *, peer: PeerId, source: object) -> bool:
-        text = str(target.ip)
+    def _may_dial(self, target: DirectAddr, *, source: Ip) -> bool:
+        ip = ip_address(target.ip)
         return (
-            target.peer in {None, peer}
-            and target.transport in self._transports
-            and self._scope.is_reachable_from_outside(text)
-            and (target.ip == source or not self._is_own(text))
-            and self._can_reach(text)
+            target.transport in self._transports
+            and ip
+            == plain(target.ip)  # an IPv4 address in IPv6's clothes would be judged as one thing, dialed as another
+            and self._scope.is_reachable_from_outside(target.ip)
+            and (ip == source or not self._is_own(target.ip))
+            and self._can_reach(target.ip)
         )
-
-
-def groups_of(ip: object) -> tuple[Hashable, ...]:
-    """Return what counts as one origin: the IPv4 address, or the IPv6 /56 and /48 (RIPE-690)."""
-    if not isinstance(ip, IPv6Address):
-        return (ip,)
-    return tuple(IPv6Network((ip, bits), strict=False) for bits in (_CUSTOMER_BITS, _SITE_BITS))
 
 
 class DataMeter:

@@ -17,8 +17,8 @@ import trio
 from covey_core.autonat import limits
 from covey_core.autonat.dialing import dial_back
 from covey_core.autonat.limits import AutonatLimits
+from covey_core.autonat.origins import ip_in, plain
 from covey_core.autonat.policy import Chosen, DataMeter, DialPolicy, Refusal, Refused
-from covey_core.autonat.target import Target, TargetTransport, ip_in, plain
 from covey_core.errors import ProtocolViolation, StreamLost
 from covey_core.host import Host, Stream
 from covey_core.limits import AUTONAT_MESSAGE_BYTES
@@ -35,6 +35,7 @@ from covey_core.wire.autonat import (
     decode_message,
     encode_message,
 )
+from covey_core.wire.direct_addr import DirectAddr
 
 _log: Final = structlog.get_logger("covey.autonat")
 
@@ -70,7 +71,7 @@ class AutonatServer:
         bounds: AutonatLimits | None = None,
         on_served: Callable[[Served], None] = lambda _served: None,
         random: Callable[[], float] = _chance,
-        transports: frozenset[TargetTransport] = frozenset({TargetTransport.TCP, TargetTransport.WS}),
+        transports: frozenset[str] = frozenset({"tcp"}),
     ) -> None:
         self._host = host
         self._on_served = on_served
@@ -105,7 +106,7 @@ class AutonatServer:
                 request = await _read(stream)
             if not isinstance(request, DialRequest):
                 return Served.BROKEN
-            chosen = self.policy.choose(request.addrs, peer=stream.peer, ip=ip, now=trio.current_time())
+            chosen = self.policy.choose(request.addrs, ip=ip, now=trio.current_time())
             if isinstance(chosen, Refused):
                 return await self._refuse(stream, chosen)
             if chosen.data_bytes:
@@ -140,7 +141,7 @@ class AutonatServer:
         await self._answer(stream, DialResponse(ResponseStatus.OK, chosen.index, status))
         return _DIALED[status]
 
-    async def dial_back(self, peer: PeerId, target: Target, nonce: int) -> DialStatus:
+    async def dial_back(self, peer: PeerId, target: DirectAddr, nonce: int) -> DialStatus:
         """Dial one address of `peer` and bring it the nonce."""
         left = trio.current_effective_deadline() - trio.current_time() - limits.ANSWER_SECONDS
         with trio.move_on_after(left):
