@@ -49,6 +49,7 @@ UNACKED_PACKETS_MAX = 64  # packets on their way on one stream; more would only 
 CHAT_STREAMS_PER_PEER_MAX = 4  # one is in use; the others belong to paths that are just dying
 ACK_SECONDS = 30  # after that the peer is taken for dead and the packet goes over a new stream
 OPEN_CHAT_SECONDS = 20  # dialling, negotiating and opening one stream, over two relays in turn
+MOVE_STREAM_SECONDS = 2  # opening a stream on a better path; the old one works on, and then it is tried again
 CHAT_IDLE_SECONDS = 300  # a stream that carried nothing for so long is closed; opening one costs 2 ms
 BUNDLE_REQUESTS_PER_PEER_PER_MINUTE = 6  # key bundles cost a stranger nothing and us a KEM key pair each
 BUNDLE_REQUESTS_PER_MINUTE = 240  # of all peers; each costs about 2 ms and one commit
@@ -157,6 +158,26 @@ PORTMAP_OTHER_PORTS = 5  # external ports that are tried when the wanted one is 
 PORTMAP_PORTS_MAX = 8  # ports that are mapped: TCP and UDP of four listeners
 PORTMAP_SECRET_BYTES = 32  # of which PCP's nonces are made, as strong as SHA-256
 PORTMAP_END_SECONDS = 2.0  # for ending mappings at the end; the process has 10 s in all
+
+# --- neighbours on the local network (docs/spec/mdns.md) ---
+MDNS_PACKET_BYTES = 9000  # RFC 6762 section 17
+MDNS_TEXT_BYTES = 1200  # addresses in one answer, so that it fits into one Ethernet frame
+MDNS_TTL_SECONDS = 120  # RFC 6762 section 10; others forget us, and we them, after two minutes of silence
+MDNS_PEERS_PER_PACKET = 4  # a peer speaks for itself; more than one in a packet is already unusual
+MDNS_ADDRS_PER_PEER = 8  # addresses kept of one peer: two transports, two IP versions, and as much again
+MDNS_PEERS_MAX = 256  # peers kept; only contacts' devices are
+MDNS_INTERFACES_MAX = 16  # interfaces that are listened on; a machine with containers has several
+MDNS_ASK_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # pauses between questions at the start, RFC 6762 section 5.2
+MDNS_ASK_SECONDS_MAX = 60.0  # pause between questions later: half of the time after which we forget
+MDNS_ANSWER_PAUSE_SECONDS = 1.0  # between two answers on an interface, RFC 6762 section 6
+MDNS_ANSWER_JITTER_SECONDS = 0.12  # longest wait before an answer, so that not all answer at once; RFC 6762 section 6
+MDNS_PACKETS_PER_SECOND = 50  # read on one interface; parsing one costs 0.2 ms to 2 ms, further ones are dropped
+MDNS_LOOK_SECONDS = 10  # interfaces are listed again so often; it costs 0.2 ms
+MDNS_GOODBYE_SECONDS = 0.5  # for saying goodbye at the end
+LAN_DIAL_SECONDS = 5  # a machine on the same network answers in milliseconds or is not there
+LAN_RETRY_SECONDS = 30  # between tries to connect to one neighbour; a new address is tried at once
+LAN_DIALS_MAX = 8  # neighbours that are dialled at the same time
+LAN_FOUND_MAX = 64  # neighbours that wait to be dialled; further ones are heard again within a minute
 
 # --- the process ---
 DRAIN_SECONDS = 2  # answers of the API that are under way at the end get so long; the process has 10 s in all
