@@ -179,6 +179,23 @@ LAN_RETRY_SECONDS = 30  # between tries to connect to one neighbour; a new addre
 LAN_DIALS_MAX = 8  # neighbours that are dialled at the same time
 LAN_FOUND_MAX = 64  # neighbours that wait to be dialled; further ones are heard again within a minute
 
+# --- reachability (docs/spec/autonat.md) ---
+NAT_OBSERVERS_MIN = 2  # relays with different IPs: fewer cannot tell one mapping for all from one for each
+NAT_FLIP_SECONDS = 60.0  # another judgement must stand so long: a dead connection's old view is gone after 25 s
+NAT_FORGET_SECONDS = 600.0  # without two observers the last judgement is kept so long; relays restart in less
+NAT_SILENT_SECONDS = 20.0  # a relay that answers over TCP and not over QUIC for so long is silent there
+REACH_ADDRS_MAX = 8  # addresses of ours that are tested: two families, two transports, observed and mapped
+REACH_SERVERS = 2  # servers that must agree on an address; a third decides when they do not
+REACH_SERVERS_MAX = 3  # autonat-v2 suggests more than 3 of each opinion, which small networks do not have
+REACH_KNOWN_SECONDS = 30 * 60.0  # between two tests of an address of which something is known
+REACH_UNKNOWN_SECONDS = 5 * 60.0  # the same while nothing is
+REACH_REJECTED_SECONDS = 90.0  # a server that had no time for us is left alone so long; it counts over 60 s
+REACH_ASKED_PER_MINUTE = 10  # questions to one server; servers of ours take 12
+REACH_AT_ONCE = 3  # questions under way
+REACH_SETTLE_SECONDS = 1.0  # relays come in bursts at the start, each with two connections
+REACH_LOOK_SECONDS = 15.0  # our addresses are looked at again so often, besides at every connection
+REACH_GONE_SECONDS = 120.0  # an address that nobody sees any more is kept so long: a relay may be restarting
+
 # --- the process ---
 DRAIN_SECONDS = 2  # answers of the API that are under way at the end get so long; the process has 10 s in all
 ADDRS_CHECK_SECONDS = 60  # our addresses are looked at again so often, besides at every change of a relay
