@@ -3,6 +3,7 @@
 # that its kind does not let in, and has the faults that routers have, on demand.
 #
 #   router                  (the container's command) set up as the environment says, then stay
+#   router set-up           the same without staying
 #   router nat KIND         become another kind; every mapping is lost
 #   router block WHAT       from now on also keep this back; every mapping is lost
 #   router direct on|off    `off`: nothing passes between the LAN and anybody but SERVERS, silently; mappings are kept
@@ -22,9 +23,10 @@
 #       udp        no UDP goes out, as in many companies; so nothing comes in either
 # Settings (environment): NAT=cone (a KIND), BLOCK=none (a WHAT), WAN and LAN (the subnets of its two networks), GATEWAY
 # (address and prefix that the LAN's hosts use as their gateway), SERVERS (addresses, with commas, that `direct off` spares).
-# The root file system is read-only; what changes lies in /run, a tmpfs.
+# ROUTER_STATE (default /run/router: the root file system is read-only, /run a tmpfs) keeps what changes; ROUTER_FORGET is the
+# command that empties the connection tracking (default: conntrack -F).
 set -eu
-state=/run/router
+state=${ROUTER_STATE:-/run/router}
 
 die() {
   echo "router: $*" >&2
@@ -85,9 +87,9 @@ table ip router {
 RULES
 }
 
-forget() { conntrack -F >/dev/null 2>&1; }
+forget() { ${ROUTER_FORGET:-conntrack -F} >/dev/null 2>&1; }
 
-run() {
+set_up() {
   mkdir -p "$state"
   dev "$WAN" >"$state/wan-device"
   dev "$LAN" >"$state/lan-device"
@@ -98,9 +100,6 @@ run() {
   ip addr replace "$GATEWAY" dev "$(value lan-device)"
   ip route del default 2>/dev/null || true # the internet ends at its own subnet: nothing leaves this machine
   rules
-  touch /run/ready
-  show
-  exec sleep infinity
 }
 
 show() {
@@ -109,7 +108,13 @@ show() {
 }
 
 case ${1:-run} in
-  run) run ;;
+  run)
+    set_up
+    touch /run/ready
+    show
+    exec sleep infinity
+    ;;
+  set-up) set_up ;;
   nat)
     change nat "${2:-}" cone symmetric carrier full-cone
     rules

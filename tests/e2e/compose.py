@@ -3,15 +3,19 @@
 Owns: what a test asks of the container engine. Everything goes through the `docker` command, as a user types it.
 """
 
+import functools
 import ipaddress
 import json
 import os
+import shutil
 import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TAG = os.environ.get("COVEY_E2E_TAG", "e2e")
@@ -70,6 +74,7 @@ class Project:
     profile: str | None = None
     settings: dict[str, str] = field(default_factory=dict)
     file: str = "docker-compose.yml"
+    more: tuple[str, ...] = ()  # files that add to it
 
     def __post_init__(self) -> None:
         # Two runs on one machine do not meet; CI names its run, to find what it left behind when it is killed.
@@ -89,7 +94,8 @@ class Project:
 
     def compose(self, *words: str, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         """Run `docker compose WORDS` for this project."""
-        project = ["--project-name", self.name, "--project-directory", ".", "--file", self.file]
+        files = [word for file in (self.file, *self.more) for word in ("--file", file)]
+        project = ["--project-name", self.name, "--project-directory", ".", *files]
         profile = ["--profile", self.profile] if self.profile else []
         return run(
             ["docker", "compose", *project, *profile, *words],
@@ -125,6 +131,37 @@ class Project:
         container = self.compose("ps", "--all", "--quiet", service).stdout.strip()
         found: dict[str, Any] = json.loads(docker("inspect", container).stdout)[0]
         return found
+
+
+@functools.cache
+def build_images() -> None:
+    """Build all images with the tag of the tests, one after the other; once in a run of the tests.
+
+    Engine 26.1 died once (nil pointer in BuildKit's walkProvenance) while builds that share stages ran side by side.
+    """
+    project = Project("build", profile="demo")
+    for service in ("bootstrap", "relay", "alice", "introduce", "router-alice"):
+        project.compose("build", service, timeout=1500)
+
+
+def require_engine() -> None:
+    """Skip without a container engine, or fail where one is required (COVEY_TEST_REQUIRE_ENGINE=1, as in CI)."""
+    problem = _missing_engine()
+    if problem and os.environ.get("COVEY_TEST_REQUIRE_ENGINE") == "1":
+        pytest.fail(f"an engine is required here, but {problem}", pytrace=False)
+    if problem:
+        pytest.skip(problem)
+
+
+def _missing_engine() -> str | None:
+    if shutil.which("docker") is None:
+        return "docker is not installed"
+    try:
+        docker("info", timeout=20)
+        docker("compose", "version", timeout=20)
+    except (AssertionError, subprocess.TimeoutExpired) as exc:
+        return f"no container engine answers: {str(exc).splitlines()[-1]}"
+    return None
 
 
 def can_connect(project: Project, service: str, host: str, port: int) -> bool:

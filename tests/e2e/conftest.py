@@ -1,13 +1,10 @@
 """The engine, the images and the running demo, each made once; all of it is taken down again, also after a failure."""
 
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.compose import Project, docker
+from tests.e2e.compose import Project, build_images, require_engine
 
 _STASH = pytest.StashKey[bool]()
 
@@ -22,20 +19,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def engine() -> None:
-    """Skip without a container engine, or fail where one is required (COVEY_TEST_REQUIRE_ENGINE=1, as in CI)."""
-    problem = None
-    if shutil.which("docker") is None:
-        problem = "docker is not installed"
-    else:
-        try:
-            docker("info", timeout=20)
-            docker("compose", "version", timeout=20)
-        except (AssertionError, subprocess.TimeoutExpired) as exc:
-            problem = f"no container engine answers: {str(exc).splitlines()[-1]}"
-    if problem and os.environ.get("COVEY_TEST_REQUIRE_ENGINE") == "1":
-        pytest.fail(f"an engine is required here, but {problem}", pytrace=False)
-    if problem:
-        pytest.skip(problem)
+    """A container engine that answers; without one its tests are skipped, or fail where it is required."""
+    require_engine()
 
 
 def _finish(project: Project, request: pytest.FixtureRequest) -> None:
@@ -47,13 +32,8 @@ def _finish(project: Project, request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(scope="session")
 def images(engine: None) -> None:
-    """Build all images with the tag of the tests, one after the other.
-
-    Engine 26.1 died once (nil pointer in BuildKit's walkProvenance) while builds that share stages ran side by side.
-    """
-    project = Project("build", profile="demo")
-    for service in ("bootstrap", "relay", "alice", "introduce", "router-alice"):
-        project.compose("build", service, timeout=1500)
+    """The production images with the tag of the tests."""
+    build_images()
 
 
 @pytest.fixture(scope="session")
