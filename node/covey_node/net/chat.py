@@ -88,18 +88,20 @@ class ChatServer:
 class ChatStream:
     """Our packets to one device."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, number: int | None = None) -> None:
+        """`number` is the connection's, None when that was left to the host."""
         self._stream = stream
+        self.number = number
 
     @property
-    def relayed(self) -> bool:
-        """Whether the stream runs through a relay."""
-        return self._stream.relayed
+    def peer(self) -> PeerId:
+        """The device at the other end."""
+        return self._stream.peer
 
     @classmethod
-    async def open(cls, host: Host, peer: PeerId) -> ChatStream:
-        """Open a stream on the connection that stands; Unreachable or StreamLost when there is none."""
-        return cls(await host.open_stream(peer, host.network.protocol("chat")))
+    async def open(cls, host: Host, peer: PeerId, *, on: int | None = None) -> ChatStream:
+        """Open a stream, on the connection of that number if given; Unreachable or StreamLost when there is none."""
+        return cls(await host.open_stream(peer, host.network.protocol("chat"), on=on), on)
 
     async def send(self, packets: Sequence[Packet]) -> None:
         """Write packets in one go; StreamLost when the peer takes nothing for `limits.ACK_SECONDS`."""
@@ -117,13 +119,10 @@ class ChatStream:
                 return frame
         return None
 
-    async def close(self) -> None:
-        """Close the stream in both directions."""
-        await self._stream.close()
-
-    async def reset(self) -> None:
-        """Give the stream up."""
-        await self._stream.reset()
+    async def end(self) -> None:
+        """Close the stream in both directions, within a second, also while the task is being cancelled."""
+        with trio.CancelScope(shield=True), trio.move_on_after(1):
+            await self._stream.close()
 
 
 def first_of(group: BaseExceptionGroup[CoveyError]) -> CoveyError:

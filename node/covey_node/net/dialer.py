@@ -6,7 +6,7 @@ Never touches: the database, the DHT (the service looks addresses up and passes 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import trio
 
@@ -25,17 +25,28 @@ class Dialer:
     def __init__(self, host: Host, relays: RelayClient) -> None:
         self._host = host
         self._relays = relays
+        self.used: Callable[[PeerId], int | None] = lambda _peer: None
+        """Which connection is in use to a device, by the keeper's word; None: the host's own order decides."""
+        self.mapped: Callable[[], tuple[str, ...]] = tuple
+        """Our addresses on the router, by the port mapper's word."""
 
     def path(self, peer: PeerId) -> tuple[PathKind, str | None]:
-        """Return the kind of the path that stands to a device, and its remote address."""
+        """Return the kind of the path that is used to a device, and its remote address."""
         best = self._best(peer)
-        if best is None:
-            return PathKind.NONE, None
-        if best.relayed:
-            return PathKind.RELAYED, best.remote_addr
-        host = host_of(best.remote_addr)
-        outside = host is not None and self._host.network.scope.is_reachable_from_outside(host)
-        return (PathKind.PUBLIC if outside else PathKind.LAN), best.remote_addr
+        return (PathKind.NONE, None) if best is None else (self.kind_of(best), best.remote_addr)
+
+    def kind_of(self, info: ConnectionInfo) -> PathKind:
+        """Return the kind of path that a connection is. docs/spec/paths.md, "Kinds"."""
+        if info.relayed:
+            return PathKind.RELAYED
+        host = host_of(info.remote_addr)
+        if host is None or not self._host.network.scope.is_reachable_from_outside(host):
+            return PathKind.LAN
+        if info.punched:
+            return PathKind.PUNCHED
+        if info.inbound and info.observed is not None and _transport(info.observed) in map(_transport, self.mapped()):
+            return PathKind.MAPPED
+        return PathKind.PUBLIC
 
     async def connect(self, peer: PeerId, addrs: Iterable[str], *, nearby: bool = True) -> None:
         """Make sure that a connection to `peer` stands; Unreachable tells what was tried.
@@ -79,6 +90,22 @@ class Dialer:
         if not won:
             raise Unreachable("; ".join(dict.fromkeys(tried)) or "no address and no relay is known for this contact")
 
+    async def another_circuit(self, peer: PeerId, old: ConnectionInfo) -> None:
+        """Open another circuit to a device, through the relay of the `old` one or else another; Unreachable."""
+        ways = {relay.peer: relay.addrs for relay in self._relays.relays.values()}
+        order = sorted(ways, key=lambda relay: relay != old.relay)
+        if old.relay is not None and old.relay not in ways:
+            order.insert(0, old.relay)
+        reason = "no relay is known"
+        for relay in order[: limits.RENEW_RELAYS_TRIED]:
+            try:
+                await self._relays.dial(relay, ways.get(relay, ()), peer)
+            except CoveyError as exc:
+                reason = str(exc)
+            else:
+                return
+        raise Unreachable(reason)
+
     async def _dial_relays(self, peer: PeerId, targets: list[Direct | Through], tried: list[str]) -> bool:
         for relay, relay_addrs in self._ways(targets).items():
             try:
@@ -109,4 +136,10 @@ class Dialer:
 
     def _best(self, peer: PeerId) -> ConnectionInfo | None:
         standing = [item for item in self._host.connections(peer) if item.admitted]
-        return min(standing, key=lambda item: item.relayed, default=None)
+        used = self.used(peer)
+        return min(standing, key=lambda item: (item.number != used, item.relayed), default=None)
+
+
+def _transport(addr: str) -> str:
+    """Return IP, protocol and port of an address, without what stands behind them."""
+    return "/".join(addr.split("/")[:5])

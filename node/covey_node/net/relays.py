@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import random
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import trio
 
 from covey_core.errors import CoveyError, ProtocolViolation, StreamLost, Unreachable
-from covey_core.host import Connected, Disconnected, Host, Stream
+from covey_core.host import Connected, ConnectionInfo, Disconnected, Host, Stream
 from covey_core.limits import CIRCUIT_MESSAGE_BYTES
 from covey_core.logs import get_logger
 from covey_core.network import RelayEntry
@@ -22,6 +23,7 @@ from covey_core.peers import PeerId
 from covey_core.wire.circuit import (
     HOP_PROTOCOL,
     STOP_PROTOCOL,
+    CircuitLimit,
     CircuitPeer,
     HopMessage,
     HopType,
@@ -61,6 +63,7 @@ class RelayClient:
         self._any_change = trio.Event()
         self.relays = {relay.peer: relay for relay in map(_relay, relays)}
         self._wanted = min(limits.RESERVATIONS_WANTED, len(self.relays))
+        self._limits: OrderedDict[tuple[PeerId, PeerId], CircuitLimit] = OrderedDict()
         host.handle(STOP_PROTOCOL, self._serve_stop)
 
     def held(self) -> tuple[Relay, ...]:
@@ -76,6 +79,10 @@ class RelayClient:
         """Return our addresses through the relays that keep a slot for us."""
         return tuple(circuit(addr, self._host.peer_id) for relay in self.held() for addr in relay.addrs)
 
+    def limit_of(self, info: ConnectionInfo) -> CircuitLimit | None:
+        """Return what its relay allows a circuit, as it said when the last one to that device began."""
+        return None if info.relay is None else self._limits.get((info.peer, info.relay))
+
     async def run(self) -> None:
         """Keep the slots until cancelled."""
         async with trio.open_nursery() as nursery:
@@ -89,7 +96,7 @@ class RelayClient:
             await self._host.connect(relay_peer, relay_addrs)
             stream = await self._host.open_stream(relay_peer, HOP_PROTOCOL)
             try:
-                await self._connect_through(stream, peer)
+                self._note_limit(peer, relay_peer, await self._connect_through(stream, peer))
                 await self._host.adopt_circuit(stream, peer=peer, dialer=True, relay=relay_peer)
             except BaseException:
                 with trio.CancelScope(shield=True), trio.move_on_after(1):
@@ -98,13 +105,21 @@ class RelayClient:
         if scope.cancelled_caught:
             raise Unreachable("the relay did not bring up a circuit in time")
 
-    async def _connect_through(self, stream: Stream, peer: PeerId) -> None:
+    def _note_limit(self, peer: PeerId, relay: PeerId, limit: CircuitLimit | None) -> None:
+        self._limits.pop((peer, relay), None)
+        if limit is not None:
+            self._limits[peer, relay] = limit
+        while len(self._limits) > limits.CIRCUIT_LIMITS_REMEMBERED:
+            self._limits.popitem(last=False)
+
+    async def _connect_through(self, stream: Stream, peer: PeerId) -> CircuitLimit | None:
         await _write(stream, encode_hop(HopMessage(HopType.CONNECT, peer=CircuitPeer(peer))))
         answer = decode_hop(await _read(stream))
         if answer.type is not HopType.STATUS:
             raise ProtocolViolation("the relay answered a circuit with another message")
         if answer.status is not Status.OK:
             raise Unreachable(_explain(answer.status))
+        return answer.limit
 
     async def _keep(self, relay: Relay) -> None:
         while True:
@@ -173,6 +188,7 @@ class RelayClient:
                 await self._answer_stop(stream, Status.PERMISSION_DENIED)
                 await stream.close()
                 return
+            self._note_limit(request.peer.id, stream.peer, request.limit)
             await self._answer_stop(stream, Status.OK)
             await self._host.adopt_circuit(stream, peer=request.peer.id, dialer=False, relay=stream.peer)
         if scope.cancelled_caught:

@@ -4,7 +4,7 @@ Owns: the order, the window and the retry times of one device's deliveries. Spec
 Never touches: sockets, trio, the database, the clock (callers pass `now`), randomness (callers pass `jitter`).
 
     empty ──queue──> closed ──next: Open──> opening ──opened──> open ──next: Send──> open
-                       ^  ^                    │                  │
+                       ^  ^                    │                  ├──moved──> open   (over a better path)
                        │  └──open_failed───────┘                  │
                        └───────────────stream_lost────────────────┘   (what was under way is queued again, in order)
 """
@@ -87,6 +87,11 @@ class Lane:
         """The time of the next try, 0 when one may be made at once."""
         return self._not_before
 
+    @property
+    def under_way(self) -> int:
+        """How many packets were written and are not acknowledged."""
+        return len(self._under_way)
+
     def __contains__(self, delivery: int) -> bool:
         """Whether the delivery waits in here or is under way."""
         return delivery in self._ids
@@ -130,15 +135,21 @@ class Lane:
         self.reason = None
         self._number = 0
 
-    def open_failed(self, reason: str, *, now: float, jitter: float) -> None:
-        """No path or stream could be had, for `reason` in words."""
-        self._pause(reason, now=now, jitter=jitter)
+    def open_failed(self, reason: str, *, now: float, jitter: float, at_once: bool = False) -> None:
+        """No path or stream could be had, for `reason` in words; `at_once`: another path stands, no pause follows."""
+        self._close(reason, now=now, jitter=jitter, at_once=at_once)
 
-    def stream_lost(self, reason: str, *, now: float, jitter: float) -> None:
+    def stream_lost(self, reason: str, *, now: float, jitter: float, at_once: bool = False) -> None:
         """The stream ended: what was not acknowledged is sent again, first, in the old order."""
         self._put_back(*self._under_way.values())
         self._under_way.clear()
-        self._pause(reason, now=now, jitter=jitter)
+        self._close(reason, now=now, jitter=jitter, at_once=at_once)
+
+    def moved(self) -> None:
+        """Another stream takes over, on a better path: what was not acknowledged goes over that one, first."""
+        self._put_back(*self._under_way.values())
+        self._under_way.clear()
+        self._number = 0
 
     def idle_closed(self) -> None:
         """The stream was closed because nothing was to be sent; no pause follows."""
@@ -177,10 +188,11 @@ class Lane:
         """Let packets wait again, where they stood: ids grow in the order in which deliveries were queued."""
         self._waiting = OrderedDict.fromkeys(sorted((*self._waiting, *(item.delivery for item in items))))
 
-    def _pause(self, reason: str, *, now: float, jitter: float) -> None:
+    def _close(self, reason: str, *, now: float, jitter: float, at_once: bool) -> None:
         self.phase = Phase.CLOSED
         self.reason = reason
-        self._postpone(now, jitter)
+        if not at_once:
+            self._postpone(now, jitter)
 
     def _postpone(self, now: float, jitter: float) -> None:
         self.failures += 1

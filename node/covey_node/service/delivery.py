@@ -11,11 +11,12 @@ import trio
 from covey_core.errors import FileDamaged
 from covey_core.host import Connected, Disconnected, Host
 from covey_core.logs import get_logger
-from covey_core.peers import ed25519_key_in
+from covey_core.peers import PeerId, ed25519_key_in
 from covey_node import limits
 from covey_node.protocol.status import Status
 from covey_node.service.effects import Effects, Wake
-from covey_node.service.lane_runner import LaneRunner, Reach
+from covey_node.service.lane_reach import Reach
+from covey_node.service.lane_runner import LaneRunner
 from covey_node.service.ledger import Ledger
 from covey_node.service.own import Own
 from covey_node.service.slots import Slots
@@ -59,6 +60,11 @@ class Delivery:
                         self._ledger, self._own, self._host, self._reach, contact_id=key[0], device_key=key[1]
                     )
                     nursery.start_soon(self._run_lane, key)
+
+    def path_changed(self, peer: PeerId) -> None:
+        """Another connection is to be used to a device, or none stands any more."""
+        for runner in self._of(peer):
+            runner.path_changed()
 
     async def _begin(self) -> None:
         """Start the lanes of what was left from the last run."""
@@ -106,20 +112,26 @@ class Delivery:
     async def _watch_connections(self) -> None:
         with self._host.subscribe() as events:
             async for event in events:
-                device_key = ed25519_key_in(event.peer)
-                for key, runner in list(self._running.items()):
-                    if key[1] != device_key:
-                        continue
+                for runner in self._of(event.peer):
                     if isinstance(event, Connected):
                         runner.wake(queued=False, seen=True)
                     elif isinstance(event, Disconnected):
                         runner.wake(queued=False, seen=False)
 
+    def _of(self, peer: PeerId) -> list[LaneRunner]:
+        device_key = ed25519_key_in(peer)
+        return [runner for key, runner in self._running.items() if key[1] == device_key]
+
     async def _expire(self) -> None:
         """End what was not delivered in time and empty what was to disappear, when it is due."""
         while True:
             self._sweep = trio.Event()
-            due = await self._ledger.note(self._sweep_now)
+            try:
+                due = await self._ledger.change(self._sweep_now)
+            except (StoreError, FileDamaged) as exc:
+                log.warning("node.sweep.left_out", problem=type(exc).__name__)
+                await trio.sleep(limits.STORE_RETRY_SECONDS)
+                continue
             wait = float("inf") if due is None else max(0.0, due - self._own.now())
             with trio.move_on_after(min(wait, limits.SWEEP_SECONDS)):
                 await self._sweep.wait()

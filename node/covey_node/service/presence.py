@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+import trio
+
 from covey_core.errors import FileDamaged
 from covey_core.host import Connected, Host
 from covey_core.logs import get_logger
 from covey_core.peers import PeerId, ed25519_key_in
 from covey_node.net.dialer import Dialer
+from covey_node.protocol.paths import PathKind
+from covey_node.service.alarm import Alarm
 from covey_node.service.effects import Effects
 from covey_node.service.ledger import Ledger
 from covey_node.service.own import Own
@@ -33,28 +37,76 @@ class Presence:
         self._host = host
         self._dialer = dialer
         self._since: dict[PeerId, float] = {}
+        self._shown: dict[PeerId, tuple[PathKind, str | None]] = {}
+        self._moved: dict[PeerId, None] = {}
+        self._more = Alarm()
 
     def since(self, peer: PeerId | None) -> float | None:
         """Return since when a device is connected (Unix seconds), None when it is not."""
         return self._since.get(peer) if peer is not None and self._host.connections(peer) else None
 
+    def path_changed(self, peer: PeerId) -> None:
+        """Another path is used to a device than before: those who watch are told soon."""
+        self._moved[peer] = None
+        self._more.ring()
+
+    async def is_contact(self, peer: PeerId) -> bool:
+        """Whether the device is one of a contact's; False also when the database fails."""
+        found = await self._find(peer)
+        return found is not None
+
     async def run(self) -> None:
         """Watch until cancelled."""
-        with self._host.subscribe() as events:
-            async for event in events:
-                connected = bool(self._host.connections(event.peer))
-                if connected and event.peer not in self._since:
-                    self._since[event.peer] = self._own.now()
-                elif not connected:
-                    self._since.pop(event.peer, None)
-                alias = await self._note(event.peer, seen=isinstance(event, Connected))
-                if alias is not None:
-                    path, address = self._dialer.path(event.peer)
-                    view = PeerPathView(alias=alias, path=path, address=address, since=self.since(event.peer))
-                    self._ledger.events.publish("path", asdict(view))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._show_moves)
+            with self._host.subscribe() as events:
+                async for event in events:
+                    self._forget_who_left()
+                    if self._host.connections(event.peer):
+                        self._since.setdefault(event.peer, self._own.now())
+                    await self._show(event.peer, seen=isinstance(event, Connected))
+            nursery.cancel_scope.cancel()
+
+    async def _show_moves(self) -> None:
+        while True:
+            await self._more.wait()
+            for peer in list(self._moved):
+                del self._moved[peer]
+                await self._show(peer, seen=False)
+
+    def _forget_who_left(self) -> None:
+        """Forget since when those are here who are not: an event of theirs may have been lost."""
+        for peer in [peer for peer in self._since if not self._host.connections(peer)]:
+            del self._since[peer]
+
+    async def _show(self, peer: PeerId, *, seen: bool) -> None:
+        """Tell those who watch of a contact's path, unless it is what they were told last."""
+        alias = await self._note(peer, seen=seen)
+        path, address = self._dialer.path(peer)
+        if alias is None or self._shown.get(peer, (PathKind.NONE, None)) == (path, address):
+            return
+        if path is PathKind.NONE:
+            del self._shown[peer]
+        else:
+            self._shown[peer] = path, address
+        view = PeerPathView(alias=alias, path=path, address=address, since=self.since(peer))
+        self._ledger.events.publish("path", asdict(view))
 
     async def _note(self, peer: PeerId, *, seen: bool) -> str | None:
         """Write down that a contact's device was seen; return the contact's name, None for strangers and relays."""
+        found = await self._find(peer)
+        if found is None:
+            return None
+        if seen:
+
+            def note(tx: Tx, _effects: Effects) -> None:
+                contacts.seen(tx, found[0], now=self._own.now())
+
+            await self._ledger.note(note)
+        return found[1]
+
+    async def _find(self, peer: PeerId) -> tuple[int, str] | None:
+        """Return row id and name of the contact whose device it is."""
         key = ed25519_key_in(peer)
         if key is None:
             return None
@@ -67,16 +119,7 @@ class Presence:
             return None
 
         try:
-            found = await self._ledger.read(find)
+            return await self._ledger.read(find)
         except (StoreError, FileDamaged) as exc:
             log.warning("node.presence.left_out", problem=type(exc).__name__)
             return None
-        if found is None:
-            return None
-        if seen:
-
-            def note(tx: Tx, _effects: Effects) -> None:
-                contacts.seen(tx, found[0], now=self._own.now())
-
-            await self._ledger.note(note)
-        return found[1]

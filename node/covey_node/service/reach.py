@@ -17,6 +17,7 @@ from covey_core.peers import PeerId, peer_id_of
 from covey_node import crypto, limits
 from covey_node.net.contact import fetch_bundle
 from covey_node.net.dialer import Dialer
+from covey_node.net.keeper import Keeper
 from covey_node.protocol.frames import BundleOutcome
 from covey_node.service.applying import TALKING
 from covey_node.service.effects import Effects
@@ -35,8 +36,9 @@ log = get_logger("node.reach")
 class ContactReach:
     """Brings lanes to devices."""
 
-    def __init__(self, ledger: Ledger, own: Own, host: Host, dialer: Dialer, records: Records) -> None:
+    def __init__(self, ledger: Ledger, own: Own, host: Host, dialer: Dialer, records: Records, keeper: Keeper) -> None:
         self._ledger = ledger
+        self._keeper = keeper
         self._own = own
         self._host = host
         self._dialer = dialer
@@ -76,15 +78,32 @@ class ContactReach:
         await self._dialer.connect(peer, contact.addrs, nearby=contact.state in TALKING)
 
     async def prepare(self, contact_id: int, device_key: bytes) -> None:
-        """Seal what waits for a session with the device; the connection stands."""
+        """Seal what waits for a session with the device, with one bundle for all of it; the connection stands."""
+        bundle: crypto.Bundle | None = None
         while await self._ledger.read(lambda tx: lanes.has_unsealed(tx, contact_id, device_key)):
             contact = await self._contact(contact_id)
-            seal = partial(self._seal, contact_id, device_key, await self._bundle(contact, device_key))
-            await self._ledger.change(seal)
+            bundle = bundle or await self._bundle(contact, device_key)
+            await self._ledger.change(partial(self._seal, contact_id, device_key, bundle))
 
     def path(self, peer: PeerId) -> str:
-        """Return the kind of the path that stands to a device."""
+        """Return the kind of the path that is used to a device."""
         return self._dialer.path(peer)[0].value
+
+    def use(self, peer: PeerId) -> int | None:
+        """Return the number of the connection to use to a device; None leaves it to the host."""
+        return self._keeper.use(peer)
+
+    def in_flight(self, peer: PeerId, *, flag: bool) -> None:
+        """Packets to the device are on their way, or none are any more."""
+        self._keeper.in_flight(peer, flag=flag)
+
+    def acknowledged(self, peer: PeerId, number: int | None) -> None:
+        """An acknowledgement came over this connection."""
+        self._keeper.acknowledged(peer, number)
+
+    def carried(self, peer: PeerId, number: int | None, size: int) -> None:
+        """`size` bytes of packets were written to this connection."""
+        self._keeper.carried(peer, number, size)
 
     async def _contact(self, contact_id: int) -> ContactRow:
         contact = await self._ledger.read(lambda tx: contacts.get(tx, contact_id))

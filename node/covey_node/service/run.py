@@ -26,6 +26,7 @@ from covey_node.api.server import serve_api
 from covey_node.net.chat import ChatServer
 from covey_node.net.contact import BundleServer
 from covey_node.net.dialer import Dialer
+from covey_node.net.keeper import Keeper
 from covey_node.net.relays import RelayClient
 from covey_node.protocol.frames import BundleOutcome, BundleReply, BundleRequest
 from covey_node.service.addressing import AddressBook
@@ -106,16 +107,27 @@ async def open_node(
         addresses.relays = relays
         dialer = Dialer(host, relays)
         records = Records(ledger, own, options.network)
-        reach = ContactReach(ledger, own, host, dialer, records)
         presence = Presence(ledger, own, host, dialer)
+        keeper = Keeper(
+            host,
+            kind_of=dialer.kind_of,
+            is_contact=presence.is_contact,
+            limit_of=relays.limit_of,
+            renew=dialer.another_circuit,
+        )
+        dialer.used = keeper.use
+        keeper.follow(presence.path_changed)
+        reach = ContactReach(ledger, own, host, dialer, records, keeper)
         incoming = Incoming(ledger, own, lambda peer: dialer.path(peer)[0].value)
         ChatServer(host, incoming.receive)
         BundleServer(host, partial(_hand_out_bundle, ledger, own))
         delivery = Delivery(ledger, own, host, reach)
+        keeper.follow(delivery.path_changed)
         await addresses.note()
         for task in (
             addresses.run,
             relays.run,
+            keeper.run,
             records.run,
             presence.run,
             delivery.run,

@@ -36,7 +36,9 @@ T = TypeVar("T")
 class FakeStream:
     """A chat stream: the test reads what was written and answers."""
 
-    def __init__(self) -> None:
+    def __init__(self, peer: PeerId, number: int | None) -> None:
+        self.peer = peer
+        self.number = number
         self.packets_in, self.packets = trio.open_memory_channel[Packet](1000)
         self._answers, self._coming = trio.open_memory_channel[bytes](1000)
         self._decoder = FrameDecoder(limit=limits.CHAT_FRAME_BYTES)
@@ -80,9 +82,9 @@ class FakeHost:
         self.opened_in, self.opened = trio.open_memory_channel[tuple[PeerId, FakeStream]](1000)
         self.events_in, self._events = trio.open_memory_channel[Connected | Disconnected](100)
 
-    async def open_stream(self, peer: PeerId, _protocol: str) -> FakeStream:
+    async def open_stream(self, peer: PeerId, _protocol: str, *, on: int | None = None) -> FakeStream:
         await trio.lowlevel.checkpoint()
-        stream = FakeStream()
+        stream = FakeStream(peer, on)
         self.opened_in.send_nowait((peer, stream))
         return stream
 
@@ -95,7 +97,13 @@ class FakeHost:
 
 
 class FakeReach:
-    """Everybody is connected and has a session."""
+    """Everybody is connected, over connection `used`, and has a session."""
+
+    def __init__(self) -> None:
+        self.used: int | None = None
+        self.waiting = False
+        self.heard: list[int | None] = []
+        self.sent_bytes = 0
 
     async def connect(self, _contact_id: int, _peer: PeerId) -> None:
         await trio.lowlevel.checkpoint()
@@ -105,6 +113,18 @@ class FakeReach:
 
     def path(self, _peer: PeerId) -> str:
         return "lan"
+
+    def use(self, _peer: PeerId) -> int | None:
+        return self.used
+
+    def in_flight(self, _peer: PeerId, *, flag: bool) -> None:
+        self.waiting = flag
+
+    def acknowledged(self, _peer: PeerId, number: int | None) -> None:
+        self.heard.append(number)
+
+    def carried(self, _peer: PeerId, _number: int | None, size: int) -> None:
+        self.sent_bytes += size
 
 
 class DirectDatabase:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -26,6 +27,7 @@ from tests.node.service.lane_world import World
 
 DEVICE = Identity.generate().public_key
 PEER = peer_id_of(DEVICE)
+NOBODY: Any = None  # no lane asks for paths here
 
 
 @pytest.fixture
@@ -138,7 +140,7 @@ async def test_contacts_are_called_again_after_the_database_failed(world: World,
 async def test_a_record_is_looked_up_while_known_addresses_are_silent(world: World, autojump_clock: MockClock) -> None:
     bob = _bob(world)
     dialer, records = _Dialer("/new"), _Records(world, bob, "/new")
-    reach = ContactReach(world.ledger, world.own, world.host, dialer, records)  # type: ignore[arg-type]
+    reach = ContactReach(world.ledger, world.own, world.host, dialer, records, NOBODY)  # type: ignore[arg-type]
     with trio.move_on_after(limits.OPEN_CHAT_SECONDS) as scope:
         await reach.connect(bob, PEER)
     assert scope.cancelled_caught
@@ -151,7 +153,7 @@ async def test_an_address_that_refuses_is_followed_by_the_record_at_once(
 ) -> None:
     bob = _bob(world)
     dialer, records = _Dialer("/new", refuses=True), _Records(world, bob, "/new")
-    reach = ContactReach(world.ledger, world.own, world.host, dialer, records)  # type: ignore[arg-type]
+    reach = ContactReach(world.ledger, world.own, world.host, dialer, records, NOBODY)  # type: ignore[arg-type]
     start = trio.current_time()
     await reach.connect(bob, PEER)
     assert trio.current_time() == start + 1
@@ -162,7 +164,7 @@ async def test_who_is_reached_is_not_looked_up(world: World, autojump_clock: Moc
     bob = _bob(world)
     world.database.connection.run(lambda tx: tx.execute("UPDATE contacts SET addrs = ?", (b'["/here"]',)))
     records = _Records(world, bob, "/new")
-    reach = ContactReach(world.ledger, world.own, world.host, _Dialer("/here"), records)  # type: ignore[arg-type]
+    reach = ContactReach(world.ledger, world.own, world.host, _Dialer("/here"), records, NOBODY)  # type: ignore[arg-type]
     await reach.connect(bob, PEER)
     assert not records.asked
 

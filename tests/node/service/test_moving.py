@@ -63,7 +63,7 @@ async def test_who_comes_back_is_noticed_at_once_also_through_a_relay(tmp_path: 
         waiting = await say(alice, "bob", "for later")
         await until(alice, lambda: _has_reason(alice, waiting))
         (lane,) = alice._parts.delivery._running.values()
-        lane._lane._not_before = trio.current_time() + 1000  # as after hours without an answer
+        lane._book.lane._not_before = trio.current_time() + 1000  # as after hours without an answer
         async with running_node(tmp_path / "bob", network, listens=False) as bob:
             await reaches(alice, waiting, Status.DELIVERED)
             assert await texts(bob, "alice") == ["for later"]
