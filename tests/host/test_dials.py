@@ -21,10 +21,10 @@ from covey_core.host import (
     HostConfig,
     addresses,
     admitting,
+    duplicates,
     factory,
     limits,
     open_host,
-    swarm,
 )
 from covey_core.identity import Identity
 from covey_core.metrics import CoreMetrics
@@ -309,7 +309,7 @@ async def test_open_stream_goes_on_with_the_next_connection_and_the_silent_one_i
     monkeypatch.setattr(limits, "OPEN_STREAM_SECONDS", open_seconds)
     monkeypatch.setattr(limits, "NEGOTIATE_SECONDS", 1.0)
     monkeypatch.setattr(limits, "RETIRE_SECONDS", 60.0)
-    monkeypatch.setattr(swarm.CoveySwarm, "preference", lambda _self, one, other: one.number - other.number)
+    monkeypatch.setattr(duplicates, "to_use", lambda legs, **_: sorted(legs, key=lambda one: one.number))
     with trio.fail_after(30):
         async with (
             host_on(public, liveness_interval_seconds=1_000, liveness_timeout_seconds=0.2) as alice,

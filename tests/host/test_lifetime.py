@@ -57,7 +57,7 @@ async def test_a_thousand_connections_come_and_go_and_leave_nothing(public: Netw
             assert bob._swarm.counts.open_connections == 0
             assert not bob._swarm._per_ip
             assert bob._swarm._upgrading == 0
-            assert not alice._dialing
+            assert not alice._dials._dialing
 
 
 async def test_upstream_still_stops_after_its_first_connections() -> None:

@@ -91,6 +91,7 @@ class Connection(SwarmConn):
         self.admitted: Final = trio.Event()
         self.opened_at: Final = trio.current_time()
         self.retired = False
+        """It is being closed in favour of another one."""
         self.punched = False
         self.identity: Identity | None = None
         self._serving = 0
@@ -98,7 +99,19 @@ class Connection(SwarmConn):
         self.remote: Final = found[0] if found else Multiaddr("/ip4/0.0.0.0")
         self.relayed: Final = addresses.is_circuit(self.remote)
         self.from_listen_port: Final = from_listen_port and not self.relayed
+        self.is_quic: Final = addresses.transport_label(self.remote) == "quic"
         self.set_transport_info(found, ConnectionType.RELAYED if self.relayed else ConnectionType.DIRECT)
+
+    @property
+    def is_admitted(self) -> bool:
+        """Whether both sides have proven themselves."""
+        return self.admitted.is_set()
+
+    @property
+    def suspect(self) -> bool:
+        """Whether somebody waited on the peer in vain, and it has not answered the probe since."""
+        muxed: Any = self.muxed_conn
+        return bool(getattr(muxed, "suspect", False))
 
     def info(self) -> ConnectionInfo:
         """Return what may be known about this connection now."""
@@ -163,13 +176,6 @@ class Connection(SwarmConn):
         """Probe the peer now: somebody waited for it in vain."""
         muxed: Any = self.muxed_conn
         muxed.doubt()
-
-    async def retire(self) -> None:
-        """Close the connection in favour of a better one, after 3 s for the streams on it."""
-        self.retired = True
-        with trio.move_on_after(limits.RETIRE_SECONDS):
-            await self.event_closed.wait()
-        await self.close()
 
     async def open(self) -> NetStream:
         """Return a new stream on this connection, no protocol agreed yet; `StreamLost` when it cannot be had."""

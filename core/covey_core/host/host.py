@@ -19,7 +19,7 @@ from covey_core.host import addresses, circuit, identify, limits, ping
 from covey_core.host.admitting import Admission
 from covey_core.host.connection import Connection, ConnectionInfo, Identity, Observation
 from covey_core.host.contained import Contained
-from covey_core.host.dialing import Dialing, dialable
+from covey_core.host.dialing import Dialing
 from covey_core.host.events import Events, Identified
 from covey_core.host.gate import Gate
 from covey_core.host.node import LibP2PHost
@@ -121,8 +121,10 @@ class Host:
         Both sides do so at the same time, one as `client` (Noise and Yamux initiator), the other not. Never raises for
         what peers do: the result says what became of each address.
         """
-        found = dialable(addrs, peer, [])
-        return await Punch(self._swarm, libp2p_id(peer), client=client).run(found, window_seconds=window_seconds)
+        if peer == self.peer_id:
+            raise Unreachable("that is this host itself")
+        window = Punch(self._swarm, libp2p_id(peer), self.network.scope, client=client)
+        return await window.run(addrs, window_seconds=window_seconds)
 
     async def disconnect(self, peer: PeerId) -> None:
         """Close every connection to `peer`."""
@@ -221,6 +223,11 @@ class Host:
         """
         stream = await self.open_stream(peer, ping.PING, on=on)
         return await ping.measure(stream)
+
+    async def ping_on(self, connection: Connection) -> None:
+        """Have one answer to a ping on this very connection; `StreamLost` when it does not come."""
+        net = await self._open_on(connection, [ping.PING])
+        await ping.measure(self._wrap(net, ping.PING))
 
     # --- for LibP2PHost -------------------------------------------------------------------------------------------
 

@@ -12,11 +12,11 @@ MAX_CONNECTIONS: Final = 1_000
 SHARE_PER_IP: Final = 4
 """One address (/32, /56) may hold at most one n-th of all connections: a NAT's users, never the whole host."""
 
-MAX_CONNECTIONS_PER_PEER: Final = 4
-"""A peer's connections at once, hard: two of each kind may overlap while one replaces the other."""
+MAX_CONNECTIONS_PER_PEER: Final = 8
+"""A peer's connections at once, hard: two relayed, one over TCP, one over QUIC, and as many that replace them."""
 
 KEPT_DIRECT: Final = 1
-"""Direct connections to one peer that stay; one side (the smaller PeerId) closes the older ones."""
+"""Direct connections of one class (TCP and WebSocket; QUIC) to one peer that stay; the smaller PeerId closes others."""
 
 KEPT_RELAYED: Final = 2
 """Relayed connections to one peer that stay: one over each of two relays."""
@@ -85,6 +85,32 @@ RETIRE_SECONDS: Final = 3.0
 
 SIMULTANEOUS_SECONDS: Final = 5.0
 """Two dials, one from each side, within this time crossed each other on the way."""
+
+DRAIN_SECONDS: Final = 0.25
+"""What a peer gets to acknowledge our last bytes before a TCP connection is reset: a trip around the world."""
+
+DRAIN_POLL_SECONDS: Final = 0.01
+"""Between two looks at a socket that tells no event for what we wait for."""
+
+SILENCE_SECONDS: Final = 0.3
+"""A peer that punches and has dialed our listener is not the dialer of the handshake if it says nothing for so long.
+
+Whoever is, sends its first message with the TCP handshake's last; go-libp2p and Covey do."""
+
+PUNCHED_ADDRESSES: Final = 16
+"""Addresses of one peer that one punch dials, all at once. DCUtR names 4 to 6."""
+
+PUNCHES: Final = 16
+"""Punches of a host at once; each may hold 16 sockets."""
+
+PUNCH_TRY_SECONDS: Final = 3.5
+"""One TCP connect within a punch: the system's SYNs at 0, 1 and 3 s."""
+
+PUNCH_PAUSE_SECONDS: Final = 0.15
+"""From one refused TCP connect of a punch to the next: a router that answers with a reset forgets it as quickly."""
+
+SPRAY_SECONDS: Final = (0.01, 0.2)
+"""Between two datagrams of a punch, at random. libp2p specs, DCUtR: "random intervals between 10 and 200 ms"."""
 
 LINGER_SECONDS: Final = 30.0
 """A stream that we closed and the peer did not is reset after this."""

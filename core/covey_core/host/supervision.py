@@ -8,29 +8,30 @@ from collections.abc import Awaitable, Callable
 
 import trio
 from libp2p.abc import INetConn, INetStream, INetwork, INotifee
+from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
 from covey_core.host import limits
-from covey_core.host.connection import Connection
+from covey_core.host.connection import Connection, first_of
 from covey_core.host.contained import Contained
 from covey_core.host.events import Connected, Disconnected, Events
 from covey_core.host.swarm import CoveySwarm
 
-Prove = Callable[[Connection], Awaitable[None]]
+Ask = Callable[[Connection], Awaitable[None]]
 
 
 class Supervision(INotifee):
     """Starts one task for each connection that libp2p reports."""
 
     def __init__(
-        self, *, swarm: CoveySwarm, events: Events, tasks: trio.Nursery, own_peer: str, prove: Prove, greet: Prove
+        self, *, swarm: CoveySwarm, events: Events, tasks: trio.Nursery, prove: Ask, greet: Ask, ping: Ask
     ) -> None:
         self._swarm = swarm
         self._events = events
         self._tasks = tasks
-        self._own_peer = own_peer
         self._prove = prove
         self._greet = greet
+        self._ping = ping
 
     async def connected(self, network: INetwork, conn: INetConn) -> None:
         """Start to look after a new connection."""
@@ -61,23 +62,33 @@ class Supervision(INotifee):
             await connection.close()
             return
         self._events.publish(Connected(connection.info()))
-        self._retire_surplus(connection)
+        self._retire_surplus(connection.muxed_conn.peer_id)
         with Contained():
             await self._greet(connection)
         await connection.event_closed.wait()
         left = sum(1 for one in self._swarm.best(connection.muxed_conn.peer_id) if one.admitted.is_set())
         self._events.publish(Disconnected(connection.info(), left))
 
-    def _retire_surplus(self, connection: Connection) -> None:
-        """Close connections of which there are too many of one kind, on one side only: the smaller PeerId's.
-
-        Both sides see two simultaneous dials in different orders: were both to choose, both connections could go.
-        """
-        if self._own_peer > connection.peer:
-            return
-        kept = limits.KEPT_RELAYED if connection.relayed else limits.KEPT_DIRECT
-        found = self._swarm.best(connection.muxed_conn.peer_id)
-        same = [one for one in found if one.relayed == connection.relayed and one.admitted.is_set()]
-        for surplus in same[kept:]:
+    def _retire_surplus(self, target: ID) -> None:
+        """Start to close the connections that are too many, on one side only: the smaller PeerId's."""
+        for surplus in self._swarm.surplus(target):
             if not surplus.retired:
-                self._tasks.start_soon(surplus.retire)
+                surplus.retired = True
+                self._tasks.start_soon(self._retire, surplus, target)
+
+    async def _retire(self, connection: Connection, target: ID) -> None:
+        """Close a connection after 3 s for the streams on it, if the better ones live: they may have died unnoticed."""
+        with trio.move_on_after(limits.RETIRE_SECONDS):
+            await connection.event_closed.wait()
+        while not connection.is_closed and connection in (surplus := self._swarm.surplus(target)):
+            kept = [one for one in self._swarm.best(target) if one.relayed == connection.relayed and one not in surplus]
+            with Contained() as outcome:
+                await self._ping(kept[0])
+            if outcome.error is None:
+                await connection.close()
+            else:
+                kept[0].doubt()
+                with trio.move_on_after(limits.LIVENESS_TIMEOUT_SECONDS):
+                    await first_of(kept[0].event_closed.wait, connection.event_closed.wait)
+        connection.retired = False
+        self._retire_surplus(target)

@@ -38,6 +38,10 @@ from covey_core.host.upgrader import NoiseYamuxUpgrader
 _log: Final = structlog.get_logger("covey.host")
 
 
+class WrongPeer(SwarmException):
+    """A handshake succeeded, with another peer than the expected one."""
+
+
 class Window(Protocol):
     """A time in which one peer is dialed from both sides (punch.py)."""
 
@@ -203,7 +207,7 @@ class CoveySwarm(Swarm):
 
     # --- going out ------------------------------------------------------------------------------------------------
 
-    async def dial(self, address: Multiaddr, peer_id: ID, source: tuple[str, int] | None = None) -> Connection:
+    async def dial(self, address: Multiaddr, peer_id: ID) -> Connection:
         """Return a new connection to `peer_id` at one direct address, not yet admitted; `SwarmException` otherwise.
 
         No retries, no negative cache (upstream's blocks a peer for 60 s), no 250 ms per address.
@@ -246,10 +250,12 @@ class CoveySwarm(Swarm):
 
     async def dial_addr(self, addr: Multiaddr, peer_id: ID, source: tuple[str, int] | None = None) -> INetConn:
         """Dial one address, as libp2p's own code asks for it."""
-        return await self.dial(addr, peer_id, source)
+        del source  # every dial leaves from the listening port anyway
+        return await self.dial(addr, peer_id)
 
     async def _dial_with_retry(self, addr: Multiaddr, peer_id: ID, source: tuple[str, int] | None = None) -> INetConn:
-        return await self.dial(addr, peer_id, source)
+        del source
+        return await self.dial(addr, peer_id)
 
     # --- both -----------------------------------------------------------------------------------------------------
 
@@ -266,7 +272,7 @@ class CoveySwarm(Swarm):
         return (await self._upgrade(raw_conn, None)).muxed_conn
 
     async def upgrade(self, raw: IRawConnection, peer_id: ID | None, *, expected: ID | None = None) -> Connection:
-        """Make a connection of a byte stream: as dialer of `peer_id`, or as listener (of `expected`) when it is None."""
+        """Make a connection of a byte stream: as dialer of `peer_id`, or without it as listener of `expected`."""
         return await self._upgrade(raw, peer_id, expected=expected)
 
     async def _upgrade(
@@ -286,7 +292,7 @@ class CoveySwarm(Swarm):
                 if remote == self.self_id:
                     raise SwarmException("this host itself answered")
                 if expected not in {None, remote}:
-                    raise SwarmException("another peer than expected answered")
+                    raise WrongPeer("another peer than expected answered")
                 muxed = await self.upgrader.upgrade_connection(secured, remote)
                 connection = await self.add_conn(
                     muxed, "inbound" if peer_id is None else "outbound", from_listen_port=ours
@@ -328,6 +334,10 @@ class CoveySwarm(Swarm):
         finally:
             if not done:
                 await connection.close()
+
+    def run_on(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Run something that must go on whatever becomes of the caller, for the host's life at most."""
+        self._tasks.start_soon(self._run_contained, run)
 
     async def _run_contained(self, run: Any) -> None:
         with Contained() as outcome:

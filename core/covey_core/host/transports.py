@@ -4,7 +4,7 @@ Owns: dialing one address, and where an accepted connection came from. Spec: doc
 Never touches: security, muxing, limits.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,28 +16,42 @@ from libp2p.transport.exceptions import OpenConnectionError
 from libp2p.transport.manager import TransportManager
 from multiaddr import Multiaddr
 
-from covey_core.host import addresses, limits, websocket
+from covey_core.host import addresses, limits, tcp, websocket
 from covey_core.host.contained import Contained, shielded
 from covey_core.host.names import Names
 
 
 async def dial(
-    manager: TransportManager, address: Multiaddr, peer_id: ID, source: tuple[str, int] | None, *, names: Names
+    manager: TransportManager, address: Multiaddr, peer_id: ID, listening: Iterable[tcp.Place], *, names: Names
 ) -> IRawConnection:
-    """Return a raw connection to one direct address, which knows where it leads; `OpenConnectionError` otherwise."""
+    """Return a raw connection to one direct address, which knows where it leads; `OpenConnectionError` otherwise.
+
+    Over TCP it leaves from a port of ours that is listened on (`listening`), where there is one that fits.
+    """
     if addresses.is_circuit(address):
         raise OpenConnectionError("a circuit address is not dialed directly")
     bare, _ = addresses.split_peer(address)
     target = await names.resolve(bare)
+    if addresses.transport_label(target) == "tcp":
+        place = tcp_place(target)
+        try:
+            stream = await tcp.dial(place, tcp.source_for(place[0], listening))
+        except OSError as exc:
+            raise OpenConnectionError(f"no TCP connection: {exc.strerror}") from exc
+        return RawConnection(stream, initiator=True, addresses=[target])
     transport: Any = manager.transport_for_dialing(target)
     if transport is None:
         raise OpenConnectionError("no transport for this kind of address")
-    full = Multiaddr(f"{target}/p2p/{peer_id}")
-    if source is not None and hasattr(transport, "dial_with_source"):
-        raw = await transport.dial_with_source(full, source)
-    else:
-        raw = await transport.dial(full)
+    raw = await transport.dial(Multiaddr(f"{target}/p2p/{peer_id}"))
     return RawConnection(raw.stream, initiator=True, addresses=[target])
+
+
+def tcp_place(address: Multiaddr) -> tcp.Place:
+    """Return the IP and port of a TCP address; `OpenConnectionError` when it has none."""
+    ip = addresses.ip_of(address)
+    if ip is None or addresses.names(address)[1:] != ("tcp",):
+        raise OpenConnectionError("no transport for this kind of address")
+    return ip, int(address.value_for_protocol("tcp") or 0)
 
 
 def remote_address(closer: ReadWriteCloser, listener: Multiaddr) -> Multiaddr:
@@ -47,8 +61,8 @@ def remote_address(closer: ReadWriteCloser, listener: Multiaddr) -> Multiaddr:
     """
     pair: tuple[str, int] | None = None
     with Contained():
-        tcp: Any = closer
-        pair = tcp.stream.socket.getpeername()[:2]
+        accepted: Any = closer
+        pair = accepted.stream.socket.getpeername()[:2]
     if pair is None:
         return Multiaddr("/ip4/0.0.0.0/tcp/0")
     host = pair[0].partition("%")[0].removeprefix("::ffff:")
@@ -64,12 +78,13 @@ def is_websocket(listener: Multiaddr) -> bool:
 @asynccontextmanager
 async def carried(closer: ReadWriteCloser, listener: Multiaddr) -> AsyncIterator[ReadWriteCloser]:
     """Give the byte stream of an accepted connection for the length of the block, within 5 s; closes it at the end."""
+    accepted: Any = closer
     try:
         if not is_websocket(listener):
+            closer = tcp.TcpBytes(accepted.stream, from_listen_port=True)
             yield closer
             return
-        tcp: Any = closer
-        async with websocket.accepted(tcp.stream) as bytes_:
+        async with websocket.accepted(accepted.stream) as bytes_:
             yield bytes_
     finally:
         with shielded(limits.CLOSE_SECONDS), Contained():

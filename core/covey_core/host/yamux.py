@@ -44,9 +44,12 @@ class HardenedYamux(Yamux):
         self._liveness_interval_seconds = liveness_interval_seconds
         self._liveness_timeout_seconds = liveness_timeout_seconds
         self._doubted = trio.Event()
+        self.suspect = False
+        """Somebody waited for the peer in vain, and it has not answered since."""
 
     def doubt(self) -> None:
         """Probe the peer now: somebody waited for it in vain."""
+        self.suspect = True
         self._doubted.set()
 
     async def _measure_rtt_loop(self) -> None:
@@ -69,6 +72,7 @@ class HardenedYamux(Yamux):
         with trio.move_on_after(self._liveness_timeout_seconds), Contained():
             await self._write_frame(struct.pack(YAMUX_HEADER_FORMAT, 0, TYPE_PING, FLAG_SYN, 0, self._ping_id))
             await self._ping_event.wait()
+            self.suspect = False
             return True
         return False
 
