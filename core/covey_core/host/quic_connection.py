@@ -7,7 +7,7 @@ Spec: RFC 9000; libp2p specs, quic; docs/spec/host.md. Never touches: the socket
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import trio
 from aioquic.quic import events
@@ -29,6 +29,17 @@ Place = tuple[Any, ...]
 """A socket's address: (ip, port), and two more for IPv6."""
 
 
+class OnCid(Protocol):
+    """Hears of the connection ids by which the peer may name us."""
+
+    def __call__(self, cid: bytes, *, is_new: bool) -> None:
+        """A new one, or one that is over."""
+
+
+def _ignore(cid: bytes, *, is_new: bool) -> None:
+    del cid, is_new
+
+
 class QuicMuxed(IMuxedConn):
     """One connection. `run` must run from the first packet to the end; `start` begins when it is in the table."""
 
@@ -39,6 +50,7 @@ class QuicMuxed(IMuxedConn):
         pair: tuple[str, int],
         *,
         is_initiator: bool,
+        from_listen_port: bool,
         transmit: Callable[[bytes, Place], OSError | None],
         liveness_interval_seconds: float,
         liveness_timeout_seconds: float,
@@ -46,12 +58,13 @@ class QuicMuxed(IMuxedConn):
         self.peer_id: ID = ID(b"")
         self.remote: Final = remote
         self.remote_pair: Final = pair
+        self.from_listen_port: Final = from_listen_port
         self.streams: dict[int, QuicMuxedStream] = {}
         self.stream_backlog_semaphore: Final = trio.Semaphore(limits.OUTBOUND_STREAMS_PER_CONNECTION)
-        self.event_started: Final = trio.Event()
+        self.event_started = trio.Event()
         self.event_shutting_down: Final = trio.Event()
         self.event_closed: Final = trio.Event()
-        self.on_cid: Callable[[bytes, bool], None] = lambda _cid, _is_new: None
+        self.on_cid: OnCid = _ignore
         self.on_settled: Callable[[], None] = lambda: None
         self._engine: Final = engine
         self._is_initiator: Final = is_initiator
@@ -64,7 +77,6 @@ class QuicMuxed(IMuxedConn):
         self._armed_until = math.inf
         self._accepted: deque[QuicMuxedStream] = deque()
         self._arrival = trio.Event()
-        self._opening = trio.Event()
         self._doubted = trio.Event()
         self._ping = 0
         self._ping_answered = trio.Event()
@@ -118,34 +130,37 @@ class QuicMuxed(IMuxedConn):
     def _tell(self) -> None:
         while (event := self._engine.next_event()) is not None:
             match event:
-                case events.StreamDataReceived(data=data, end_stream=ended, stream_id=number):
-                    if (stream := self._stream_of(number)) is not None:
-                        stream.take(data, ended=ended)
-                    else:
-                        self._engine.consumed(number, 0, len(data))
-                case events.StreamReset(stream_id=number):
-                    if (stream := self._stream_of(number)) is not None:
-                        stream.break_off()
-                        stream.count(self._engine.received(number) - stream.consumed)  # sent, and lost on the way
-                        self._engine.abort(number)
-                case events.StopSendingReceived(stream_id=number):
-                    if (stream := self._stream_of(number)) is not None:
-                        stream.refuse_writes()
+                case events.StreamDataReceived() | events.StreamReset() | events.StopSendingReceived():
+                    self._tell_stream(event)
                 case events.HandshakeCompleted():
                     self._prove()
                 case events.ConnectionIdIssued(connection_id=cid):
-                    self.on_cid(cid, True)  # noqa: FBT003
+                    self.on_cid(cid, is_new=True)
                 case events.ConnectionIdRetired(connection_id=cid):
-                    self.on_cid(cid, False)  # noqa: FBT003
-                case events.PingAcknowledged(uid=uid):
-                    if uid == self._ping:
-                        self._ping_answered.set()
+                    self.on_cid(cid, is_new=False)
+                case events.PingAcknowledged(uid=self._ping):
+                    self._ping_answered.set()
                 case _:
                     pass
 
+    def _tell_stream(self, event: events.StreamDataReceived | events.StreamReset | events.StopSendingReceived) -> None:
+        number = event.stream_id
+        stream = self._stream_of(number)
+        match event:
+            case events.StreamDataReceived(data=data) if stream is None:
+                self._engine.consumed(number, 0, len(data))
+            case _ if stream is None:
+                pass
+            case events.StreamDataReceived(data=data, end_stream=ended):
+                stream.take(data, ended=ended)
+            case events.StreamReset():
+                stream.break_off()
+                stream.count(self._engine.received(number) - stream.consumed)  # sent, and lost on the way
+                self._engine.abort(number)
+            case events.StopSendingReceived():
+                stream.refuse_writes()
+
     def _wake_writers(self) -> None:
-        if self._engine.may_open():
-            self._opening.set()
         for stream in list(self.streams.values()):
             if stream.awaits_room and self.unsent(stream.stream_id) <= limits.QUIC_SEND_BUFFER_BYTES // 2:
                 stream.wake_writer()
@@ -238,8 +253,7 @@ class QuicMuxed(IMuxedConn):
                 self._engine.send_stream_data(number, b"")
                 stream = self.streams[number] = QuicMuxedStream(self, number)
                 return stream
-            self._opening = trio.Event()
-            await self._opening.wait()
+                await self._opening.wait()
         self.stream_backlog_semaphore.release()
         raise MuxedConnUnavailable("the connection is closed")
 
@@ -314,7 +328,7 @@ class QuicMuxed(IMuxedConn):
         for stream in list(self.streams.values()):
             stream.break_off()
         self.streams.clear()
-        for event in (self._proven, self._rearm, self._arrival, self._opening):
+        for event in (self._proven, self._rearm, self._arrival):
             event.set()
 
     @property

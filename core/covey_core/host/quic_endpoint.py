@@ -63,7 +63,7 @@ class QuicEndpoint:
         try:
             if self.is_ipv6:
                 self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            self._socket.setblocking(False)
+            self._socket.setblocking(False)  # noqa: FBT003 - the standard library's signature
             for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):
                 self._socket.setsockopt(socket.SOL_SOCKET, buffer, limits.QUIC_SOCKET_BUFFER_BYTES)
             self._socket.bind((ip, port))
@@ -121,6 +121,7 @@ class QuicEndpoint:
             place_address(place),
             (plain_ip(place), int(place[1])),
             is_initiator=is_initiator,
+            from_listen_port=self._serve is not None,
             transmit=self.transmit,
             liveness_interval_seconds=self._liveness[0],
             liveness_timeout_seconds=self._liveness[1],
@@ -128,7 +129,7 @@ class QuicEndpoint:
         cids = {engine.host_cid, *first_cids}
         self._by_cid.update(dict.fromkeys(cids, connection))
 
-        def changed(cid: bytes, is_new: bool) -> None:  # noqa: FBT001
+        def changed(cid: bytes, *, is_new: bool) -> None:
             if is_new:
                 cids.add(cid)
                 self._by_cid[cid] = connection

@@ -74,7 +74,7 @@ class QuicMuxedStream(IMuxedStream):
     # --- libp2p's muxed stream --------------------------------------------------------------------------------------
 
     async def read(self, n: int | None = None) -> bytes:
-        """Return up to `n` bytes as soon as there are some; `MuxedStreamEOF` at the peer's end, or `MuxedStreamReset`."""
+        """Return up to `n` bytes once there are some; `MuxedStreamEOF` at the peer's end, or `MuxedStreamReset`."""
         await trio.lowlevel.checkpoint_if_cancelled()
         while not self._buffer:
             if self.is_reset:

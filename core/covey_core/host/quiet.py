@@ -1,6 +1,6 @@
-"""Keeps py-libp2p's own log lines, which carry PeerIds and addresses, out of Covey's logs.
+"""Keeps the log lines of py-libp2p and aioquic, which carry PeerIds and addresses, out of Covey's logs.
 
-Owns: the level of the "libp2p" logger and its relatives. Never touches: Covey's own logging.
+Owns: the level of the "libp2p" and "quic" loggers and their relatives. Never touches: Covey's own logging.
 """
 
 import logging
@@ -9,7 +9,7 @@ from typing import Final
 
 import libp2p.network.connection.swarm_connection as upstream_connection
 
-_NOISY: Final = ("libp2p", "trio-websocket", "multiaddr")
+_NOISY: Final = ("libp2p", "trio-websocket", "multiaddr", "quic")
 _DEBUG_VARIABLE: Final = "LIBP2P_DEBUG"
 
 
