@@ -63,6 +63,7 @@ async def _run(lifecycle: Lifecycle) -> None:
         api_address=settings.api,
         token_file=settings.token_path,
         portmap=settings.portmap,
+        mdns=settings.mdns,
         on_ready=lambda address: log.info("node.started", api=address.partition(":")[0]),
     )
     async with trio.open_nursery() as nursery:

@@ -37,6 +37,7 @@ from covey_node.service.events import Events
 from covey_node.service.incoming import Incoming
 from covey_node.service.ledger import Ledger
 from covey_node.service.mapping import make_port_mapper
+from covey_node.service.nearby import Nearby
 from covey_node.service.node import Node, Parts
 from covey_node.service.own import Own, load_own
 from covey_node.service.ports import remember, remembered
@@ -64,6 +65,7 @@ class NodeOptions:
     api_address: str
     token_file: Path
     portmap: bool = False
+    mdns: bool = False
     on_ready: Callable[[str], None] = lambda _address: None
 
 
@@ -138,6 +140,8 @@ async def open_node(
         if options.portmap and not options.announce:  # who names addresses to announce has seen to the router
             portmap = await make_port_mapper(ledger, own, host, addresses.changed)
             nursery.start_soon(portmap.run)
+        if options.mdns:
+            nursery.start_soon(Nearby(ledger, host).run)
         yield Node(
             Parts(
                 own=own,
