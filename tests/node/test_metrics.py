@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections import Counter
 from dataclasses import dataclass, field
 
 import pytest
@@ -100,7 +101,7 @@ def test_a_node_shows_its_metrics_beside_those_of_all_components(registry: Colle
 def test_two_hundred_peers_leave_no_trace_but_numbers(registry: CollectorRegistry, metrics: NodeMetrics) -> None:
     use_all(metrics)
     everybody = [Identity.generate().peer_id for _ in range(200)]
-    count = PathCount()
+    count = PathCount[str]()
 
     def one(number: int) -> None:
         peer, address = everybody[number], f"/ip4/203.0.113.{number}/tcp/{40000 + number}"
@@ -111,7 +112,7 @@ def test_two_hundred_peers_leave_no_trace_but_numbers(registry: CollectorRegistr
                 metrics.path_established(outcome.way)
             else:
                 metrics.path_stood(outcome.kind, outcome.seconds)
-        metrics.peers(count.standing())
+        metrics.peers(Counter(count.standing().values()))
         metrics.punch_finished(Punched(peer, attempts=number, addresses=(Address(addr=address),)))
         metrics.payload(kind.value, Direction.INBOUND, number)
         metrics.delivered(kind.value, number)

@@ -33,6 +33,7 @@ from covey_node.api.waiting import reached, wait_until
 from covey_node.service.port import (
     ContactState,
     ContactView,
+    DoctorView,
     InviteView,
     MessageView,
     NodePort,
@@ -66,6 +67,13 @@ def _node_routes(router: APIRouter, port: NodePort, shutdown: trio.Event) -> Non
     async def status() -> StatusView:
         """Return the node at a glance."""
         return await port.status()
+
+    @router.get("/doctor", tags=["node"], responses=_LOOKUP)
+    async def doctor(
+        contact: Annotated[str | None, Query(description="only this contact, tried and explained step by step")] = None,
+    ) -> DoctorView:
+        """Say how this machine and each contact is reached; for one contact after a try of 20 s at most."""
+        return await port.doctor(contact)
 
     @router.get(
         "/events",

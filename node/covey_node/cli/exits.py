@@ -18,6 +18,7 @@ class ExitCode(IntEnum):
     NOT_FOUND = 4  # no such contact, message or invite
     REFUSED = 5  # the node will not do that, or a message failed or expired
     TIMEOUT = 6  # what was waited for did not come in time
+    UNHEALTHY = 7  # `covey doctor` found that something is wrong
     INTERRUPTED = 130  # Ctrl-C, as shells say it
 
 

@@ -13,7 +13,7 @@ from covey_node.cli.client import Node, NodeGone, path_of
 from covey_node.cli.exits import CliError, ExitCode
 from covey_node.cli.messages import lines_of, state_of
 from covey_node.cli.output import Run
-from covey_node.cli.text import ago, clock, duration, harmless, table
+from covey_node.cli.text import ago, clock, duration, harmless, reservation, table, way
 
 PAUSE_SECONDS = 1.0  # between two pings
 
@@ -42,19 +42,20 @@ def status(run: Run) -> int:
     ]
     lines = [f"{name:<15} {harmless(str(value))}" for name, value in facts]
     if view["relays"]:
-        rows = [(one["operator"], one["peer"][-6:], _relay(one, run.now)) for one in view["relays"]]
+        rows = [(one["operator"], one["peer"][-6:], reservation(one, run.now)) for one in view["relays"]]
         lines += ["", *table(("RELAY", "PEER", "STATE"), rows)]
     if view["contacts"]:
         people = [
             (
                 one["alias"],
                 one["path"],
-                one["address"] or "",
+                way(one),
                 "" if one["since"] is None else ago(one["since"], run.now),
+                one["address"] or "",
             )
             for one in view["contacts"]
         ]
-        lines += ["", *table(("CONTACT", "PATH", "ADDRESS", "SINCE"), people)]
+        lines += ["", *table(("CONTACT", "PATH", "OVER", "SINCE", "ADDRESS"), people)]
     run.out.show(view, lines)
     return ExitCode.OK
 
@@ -102,13 +103,6 @@ def _why(run: Run, node: Node) -> int:
             lines.append(f"path      {contact['path']}, last seen {ago(contact['last_seen'], run.now)}")
     run.out.show(view, lines)
     return ExitCode.OK
-
-
-def _relay(relay: dict[str, Any], now: float) -> str:
-    words = "connected" if relay["connected"] else "not connected"
-    if relay["reserved_until"] is not None:
-        words += f", reserved, renewed before {clock(relay['reserved_until'], now)}"
-    return words + (f" ({relay['reason']})" if relay["reason"] else "")
 
 
 def _event(kind: str, data: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from covey_node.cli.text import seconds_of
 from covey_node.home import default_home
 
 _EPILOG = """exit codes: 0 done, 1 error, 2 wrong usage, 3 node not running, 4 not found, 5 refused or failed,
-6 not in time, 130 interrupted"""
+6 not in time, 7 the doctor found something wrong, 130 interrupted"""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -150,6 +150,8 @@ def _messages(command: _Add) -> None:
 def _node(command: _Add) -> None:
     status = command("status", "node:status", "show how the node is doing")
     status.add_argument("--why", metavar="MESSAGE", help="why this message is where it is")
+    doctor = command("doctor", "doctor:doctor", "show how you and your contacts are reached, and what would help")
+    doctor.add_argument("contact", metavar="CONTACT", nargs="?", help="try to reach this one, and explain step by step")
     ping = command("ping", "node:ping", "measure the way to a contact's device")
     ping.add_argument("contact", metavar="CONTACT")
     ping.add_argument("--count", metavar="N", type=_count, default=3, help="default: 3")

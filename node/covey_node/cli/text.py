@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 import time
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 # Cc: escape sequences. Cf: bidirectional overrides and invisible marks. Cs, Co, Cn: no characters. Zl, Zp: line breaks.
 _HARMFUL = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -81,6 +82,20 @@ def duration(seconds: float) -> str:
     if seconds < 2 * 86400:
         return f"{seconds / 3600:.0f} h"
     return f"{seconds / 86400:.0f} days"
+
+
+def way(path: Mapping[str, Any]) -> str:
+    """Return what carries a path: `quic`, or `tcp, relay home`."""
+    parts = [path["transport"] or "", f"relay {path['relay']}" if path["relay"] else ""]
+    return ", ".join(part for part in parts if part)
+
+
+def reservation(relay: Mapping[str, Any], now: float) -> str:
+    """Return how we stand with a relay: connected, the end of our slot, why not."""
+    words = "connected" if relay["connected"] else "not connected"
+    if relay["reserved_until"] is not None:
+        words += f", reserved, renewed before {clock(relay['reserved_until'], now)}"
+    return words + (f" ({relay['reason']})" if relay["reason"] else "")
 
 
 def clock(then: float, now: float) -> str:

@@ -75,6 +75,21 @@ def host_of(addr: str) -> str | None:
     return parts[2] if len(parts) > 3 and parts[1] in {"ip4", "ip6", "dns", "dns4", "dns6"} else None  # noqa: PLR2004
 
 
+def transport_of(addr: str) -> str:
+    """Return METRICS' `transport` of an address: tcp, quic, ws or other; of a circuit the relay connection's."""
+    parts = addr.partition("/p2p/")[0].split("/")
+    if not {"ws", "wss"}.isdisjoint(parts):
+        return "ws"
+    if "quic-v1" in parts:
+        return "quic"
+    return "tcp" if "tcp" in parts else "other"
+
+
+def ip_version_of(addr: str) -> str:
+    """Return ip6 or ip4; of a circuit that of the relay's connection. A name counts as ip4 unless it says dns6."""
+    return "ip6" if addr.split("/")[1:2] in (["ip6"], ["dns6"]) else "ip4"
+
+
 def _last_peer(addr: str) -> PeerId:
     _, found, peer = addr.rpartition("/p2p/")
     if not found or "/" in peer:

@@ -11,12 +11,15 @@ seconds), or at its last path when it ends before.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from covey_node import limits
 from covey_node.protocol.paths import PathKind
+
+Peer = TypeVar("Peer", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +32,23 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True)
-class Stood:
+class Stood(Generic[Peer]):
     """A kind of path stands for the first time in a session, `seconds` after the first try to reach the peer."""
 
+    peer: Peer
     kind: PathKind
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(Generic[Peer]):
     """A session is to be counted, at this path."""
 
+    peer: Peer
     way: Way
 
 
-Outcome = Stood | Counted
+Outcome = Stood[Peer] | Counted[Peer]
 
 
 @dataclass(slots=True)
@@ -54,35 +59,35 @@ class _Session:
     kinds: set[PathKind] = field(default_factory=set)
 
 
-class PathCount:
+class PathCount(Generic[Peer]):
     """The sessions with all peers. Every call returns what is to be counted now, `due` first of all."""
 
     def __init__(self) -> None:
-        self._wanted: OrderedDict[Hashable, float] = OrderedDict()
-        self._sessions: OrderedDict[Hashable, _Session] = OrderedDict()  # the oldest first
-        self._waiting: OrderedDict[Hashable, None] = OrderedDict()  # those that are not counted yet, the oldest first
+        self._wanted: OrderedDict[Peer, float] = OrderedDict()
+        self._sessions: OrderedDict[Peer, _Session] = OrderedDict()  # the oldest first
+        self._waiting: OrderedDict[Peer, None] = OrderedDict()  # those that are not counted yet, the oldest first
 
-    def wanted(self, peer: Hashable, *, now: float) -> None:
+    def wanted(self, peer: Peer, *, now: float) -> None:
         """Somebody tries to reach `peer`; the time to its first path runs from the first try."""
         if peer not in self._sessions:
             self._wanted.setdefault(peer, now)
             while len(self._wanted) > limits.PATH_COUNT_PEERS:
                 self._wanted.popitem(last=False)
 
-    def given_up(self, peer: Hashable) -> None:
+    def given_up(self, peer: Peer) -> None:
         """Nobody tries any longer."""
         self._wanted.pop(peer, None)
 
-    def changed(self, peer: Hashable, way: Way | None, *, now: float) -> tuple[Outcome, ...]:
+    def changed(self, peer: Peer, way: Way | None, *, now: float) -> tuple[Outcome[Peer], ...]:
         """Take the best path to `peer` as it is now, None when there is none."""
-        found: list[Outcome] = list(self.due(now=now))
+        found: list[Outcome[Peer]] = list(self.due(now=now))
         session = self._sessions.get(peer)
         if way is None:
             if session is not None:
                 del self._sessions[peer]
                 if peer in self._waiting:
                     del self._waiting[peer]
-                    found.append(Counted(session.way))
+                    found.append(Counted(peer, session.way))
             return tuple(found)
         if session is None:
             wanted_at = self._wanted.pop(peer, None)
@@ -94,10 +99,10 @@ class PathCount:
         session.way = way
         if way.kind not in session.kinds:
             session.kinds.add(way.kind)
-            found.append(Stood(way.kind, max(0.0, now - session.wanted_at)))
+            found.append(Stood(peer, way.kind, max(0.0, now - session.wanted_at)))
         return tuple(found)
 
-    def due(self, *, now: float) -> tuple[Counted, ...]:
+    def due(self, *, now: float) -> tuple[Counted[Peer], ...]:
         """Count the sessions whose time has come; to be called at `next_deadline`, and before every other change."""
         found = []
         while self._waiting:
@@ -106,7 +111,7 @@ class PathCount:
             if now < session.began_at + limits.PATH_COUNT_SECONDS:
                 break
             del self._waiting[peer]
-            found.append(Counted(session.way))
+            found.append(Counted(peer, session.way))
         return tuple(found)
 
     def next_deadline(self) -> float | None:
@@ -115,6 +120,6 @@ class PathCount:
             return None
         return self._sessions[next(iter(self._waiting))].began_at + limits.PATH_COUNT_SECONDS
 
-    def standing(self) -> Counter[PathKind]:
-        """Return how many peers are reached over which kind of path now."""
-        return Counter(session.way.kind for session in self._sessions.values())
+    def standing(self) -> dict[Peer, PathKind]:
+        """Return the peers that are reached now, and over which kind of path."""
+        return {peer: session.way.kind for peer, session in self._sessions.items()}

@@ -26,11 +26,13 @@ from covey_node.service.acquaintance import Acquaintance
 from covey_node.service.composing import own_name
 from covey_node.service.conversation import Conversation
 from covey_node.service.delivery import Delivery
+from covey_node.service.doctor import Doctor
 from covey_node.service.ledger import Ledger
 from covey_node.service.naming import find_contact
 from covey_node.service.own import Own
 from covey_node.service.port import (
     ContactView,
+    DoctorView,
     EventView,
     InviteView,
     MessageView,
@@ -67,6 +69,7 @@ class Parts:
     version: str
     started_at: float
     state: Callable[[], str]
+    doctor: Doctor | None = None
 
 
 class Node:
@@ -94,7 +97,7 @@ class Node:
             state=parts.state(),
             started_at=parts.started_at,
             listen=expand(parts.host.addrs),
-            relays=tuple(self._relay_views()),
+            relays=self.relays(),
             bootstraps_connected=parts.records.servers,
             record_published_at=parts.records.published.at,
             record_holders=parts.records.published.holders,
@@ -103,6 +106,12 @@ class Node:
             unread=unread,
             requests=sum(view.state is ContactState.INCOMING for view, _ in people),
         )
+
+    async def doctor(self, contact: str | None) -> DoctorView:
+        """Say how this machine is reached, and each contact; of one contact hop by hop, after a try to reach it."""
+        if self._parts.doctor is None:
+            raise Refused("the doctor is not there yet")
+        return await self._parts.doctor.examine(contact)
 
     async def ping(self, contact: str) -> PingView:
         """Measure one round trip; `Refused` when no path stands within its deadline."""
@@ -229,9 +238,10 @@ class Node:
 
     # --- paths ----------------------------------------------------------------------------------------------------
 
-    def _relay_views(self) -> list[RelayView]:
+    def relays(self) -> tuple[RelayView, ...]:
+        """Return the network's relays as this node sees them."""
         now = self._parts.own.now()
-        return [
+        return tuple(
             RelayView(
                 operator=relay.operator,
                 peer=relay.peer,
@@ -240,7 +250,7 @@ class Node:
                 reason=relay.timetable.reason,
             )
             for relay in self._parts.relays.relays.values()
-        ]
+        )
 
     def _path(self, keys: tuple[bytes, ...]) -> PathKind:
         kinds = [self._parts.dialer.path(peer_id_of(key))[0] for key in keys]

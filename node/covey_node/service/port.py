@@ -17,6 +17,16 @@ from typing import Protocol
 from covey_node.protocol.paths import PathKind as PathKind
 from covey_node.protocol.status import ContactState as ContactState
 from covey_node.protocol.status import Status as Status
+from covey_node.service.doctor_views import AddressView as AddressView
+from covey_node.service.doctor_views import AdviceView as AdviceView
+from covey_node.service.doctor_views import ContactDoctorView as ContactDoctorView
+from covey_node.service.doctor_views import HopView as HopView
+from covey_node.service.doctor_views import MappingView as MappingView
+from covey_node.service.doctor_views import NatView as NatView
+from covey_node.service.doctor_views import PortmapView as PortmapView
+from covey_node.service.doctor_views import PunchAddressView as PunchAddressView
+from covey_node.service.doctor_views import PunchView as PunchView
+from covey_node.service.doctor_views import StandingPathView as StandingPathView
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +115,14 @@ class RelayView:
 
 @dataclass(frozen=True, slots=True)
 class PeerPathView:
-    """The paths to one contact's device."""
+    """The path to one contact's device: `transport` is tcp, quic, ws or other, `relay` the operator of its relay."""
 
     alias: str
     path: PathKind
     address: str | None
     since: float | None
+    transport: str | None = None
+    relay: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +146,24 @@ class StatusView:
     queued: int
     unread: int
     requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class DoctorView:
+    """What was found: this machine's way to the outside, its contacts, and what could be changed.
+
+    `healthy`: nothing is wrong with what was asked for, the machine or the contact.
+    """
+
+    checked_at: float
+    healthy: bool
+    nat: NatView
+    addresses: tuple[AddressView, ...]
+    portmap: PortmapView
+    relays: tuple[RelayView, ...]
+    bootstraps_connected: int
+    contacts: tuple[ContactDoctorView, ...]
+    advice: tuple[AdviceView, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +259,9 @@ class NodePort(Protocol):
 
     async def set_verified(self, contact: str, *, verified: bool) -> VerifyView:
         """Record that the user compared the safety number (or takes it back)."""
+
+    async def doctor(self, contact: str | None) -> DoctorView:
+        """Say how this machine is reached, and each contact; of one contact hop by hop, after a try to reach it."""
 
     async def ping(self, contact: str) -> PingView:
         """Measure one round trip; `Refused` when no path stands within its deadline."""

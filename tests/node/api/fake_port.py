@@ -11,18 +11,29 @@ from typing import Any
 import trio
 
 from covey_node.service.port import (
+    AddressView,
+    AdviceView,
+    ContactDoctorView,
     ContactState,
     ContactView,
+    DoctorView,
     EventView,
+    HopView,
     InviteView,
+    MappingView,
     MessageView,
+    NatView,
     NotFound,
     PathKind,
     PeerPathView,
     PingView,
+    PortmapView,
+    PunchAddressView,
+    PunchView,
     ReactionView,
     Refused,
     RelayView,
+    StandingPathView,
     Status,
     StatusView,
     VerifyView,
@@ -77,6 +88,77 @@ def a_message(number: int, contact: str = "bob", **changes: Any) -> MessageView:
     return replace(view, **changes)
 
 
+CIRCUIT = "/ip4/10.0.0.9/tcp/4101/p2p/12D3KooWRelay/p2p-circuit"
+RELAYS = (
+    RelayView("home", "12D3KooWRelay", connected=True, reserved_until=NOW + 1800, reason=None),
+    RelayView("club", "12D3KooWClub", connected=False, reserved_until=None, reason="connection refused"),
+)
+
+
+def a_doctor_view(**changes: Any) -> DoctorView:
+    """A machine behind an easy NAT; bob is reached through a relay after two hole punches that failed."""
+    failed = PunchView(
+        at=NOW + 3300,
+        side="receiver",
+        attempts=3,
+        outcome="failed",
+        reason="dial_timeout",
+        words="no packet came through",
+        seconds=4.2,
+        transport=None,
+        addresses=(
+            PunchAddressView("/ip4/198.51.100.9/tcp/40123", "tcp", "ip4", "failed", "timeout"),
+            PunchAddressView("/ip4/198.51.100.9/udp/40123/quic-v1", "quic", "ip4", "failed", "timeout"),
+        ),
+    )
+    slow = replace(failed, at=NOW + 600, side="initiator", reason="sync_timeout", words="too slow", addresses=())
+    bob = ContactDoctorView(
+        alias="bob",
+        state="accepted",
+        path=PathKind.RELAYED,
+        transport="tcp",
+        relay="home",
+        since=NOW - 5,
+        paths=(StandingPathView(PathKind.RELAYED, "tcp", "home", CIRCUIT, NOW - 5, True, "used", 0.0421),),
+        punches=(failed, slow),
+        hops=(),
+        advice=(
+            AdviceView("dial_timeout", "A port mapped on your side or on bob's gives a direct connection.", False),
+        ),
+    )
+    nobody = replace(bob, path=PathKind.NONE, transport=None, relay=None, since=None, paths=(), punches=(), advice=())
+    words = "carol is not reached now; your side is in order. Messages wait here and go out when carol comes."
+    carol = replace(nobody, alias="carol", advice=(AdviceView("unreached", words, wrong=True),))
+    view = DoctorView(
+        checked_at=NOW + 3600,
+        healthy=True,
+        nat=NatView("easy", "one port for all destinations: holes can be punched to it", "works"),
+        addresses=(
+            AddressView("/ip4/10.0.0.2/tcp/4201", "tcp", "ip4", "local", None, None, None),
+            AddressView("/ip4/198.51.100.7/tcp/4201", "tcp", "ip4", "public", True, NOW + 3000, None),
+            AddressView("/ip4/198.51.100.7/udp/4201/quic-v1", "quic", "ip4", "public", False, NOW + 3000, "no answer"),
+        ),
+        portmap=PortmapView("mapped", (MappingView("tcp", 4201, "/ip4/198.51.100.7/tcp/4201", "upnp", NOW + 5400),)),
+        relays=RELAYS,
+        bootstraps_connected=1,
+        contacts=(bob, carol, replace(nobody, alias="dave", state="requested")),
+        advice=(AdviceView("one_reservation", "One relay only keeps a slot for you.", False),),
+    )
+    return replace(view, **changes)
+
+
+def bobs_hops() -> tuple[HopView, ...]:
+    """The steps to bob."""
+    return (
+        HopView("here", True, "reached from outside at 1 address"),
+        HopView("nat", True, "one port for all destinations: holes can be punched to it"),
+        HopView("contact", True, "is your contact; 1 device known"),
+        HopView("addresses", True, "known: 2 direct addresses and 1 relay of theirs"),
+        HopView("direct", False, "hole punching failed: no packet came through"),
+        HopView("relayed", True, "stands"),
+    )
+
+
 class FakePort:
     """Keeps contacts, messages, invites and events in dicts; `deliver` is what the network would do."""
 
@@ -94,6 +176,7 @@ class FakePort:
         self.first_id = 1
         self.subscribers: set[trio.MemorySendChannel[EventView]] = set()
         self.changed = trio.Event()  # the subscribers did
+        self.found = a_doctor_view()  # what `doctor` says
         self.delivers: Status | None = Status.DELIVERED  # how far a sent text gets at once
         self.crash: Exception | None = None
         self.hold: trio.Event | None = None  # when set, `send` answers only after it, long after its events
@@ -136,21 +219,28 @@ class FakePort:
             state=self.state,
             started_at=NOW - 3600,
             listen=("/ip4/10.0.0.2/tcp/4201",),
-            relays=(
-                RelayView("home", "12D3KooWRelay", connected=True, reserved_until=NOW + 1800, reason=None),
-                RelayView("club", "12D3KooWClub", connected=False, reserved_until=None, reason="connection refused"),
-            ),
+            relays=RELAYS,
             bootstraps_connected=1,
             record_published_at=NOW - 60,
             record_holders=2,
             contacts=(
-                PeerPathView("bob", PathKind.RELAYED, "/ip4/10.0.0.9/tcp/4101/p2p/12D3KooWRelay/p2p-circuit", NOW - 5),
+                PeerPathView("bob", PathKind.RELAYED, CIRCUIT, NOW - 5, "tcp", "home"),
                 PeerPathView("carol", PathKind.NONE, None, None),
+                PeerPathView("frank", PathKind.PUNCHED, "/ip4/198.51.100.9/udp/40123/quic-v1", NOW + 3500, "quic"),
             ),
             queued=1,
             unread=2,
             requests=1,
         )
+
+    async def doctor(self, contact: str | None) -> DoctorView:
+        if contact is None:
+            return self.found
+        alias = (await self.contact(contact)).alias
+        (one,) = (view for view in self.found.contacts if view.alias == alias)
+        hops = bobs_hops() if alias == "bob" else ()
+        healthy = not any(advice.wrong for advice in one.advice)
+        return replace(self.found, healthy=healthy, contacts=(replace(one, hops=hops),))
 
     async def contacts(self) -> tuple[ContactView, ...]:
         return tuple(sorted(self.people.values(), key=lambda one: (one.state is not ContactState.ACCEPTED, one.alias)))

@@ -84,6 +84,16 @@ def test_a_ping_gives_seconds_and_path_or_is_refused_without_one(served: Served)
     assert (status, body["error"]) == (409, {"code": "refused", "message": "no path to carol: it is not online"})
 
 
+def test_the_doctor_is_asked_about_the_machine_or_one_contact(served: Served) -> None:
+    status, body = served.ask("GET", "/v1/doctor")
+    assert (status, body["healthy"], body["nat"]["kind"]) == (200, True, "easy")
+    assert [one["alias"] for one in body["contacts"]] == ["bob", "carol", "dave"]
+    status, body = served.ask("GET", "/v1/doctor?contact=carol")
+    assert (status, body["healthy"], [one["alias"] for one in body["contacts"]]) == (200, False, ["carol"])
+    status, body = served.ask("GET", "/v1/doctor?contact=nobody")
+    assert (status, body["error"]["code"]) == (404, "not_found")
+
+
 def test_requests_are_listed_accepted_and_refused(served: Served) -> None:
     assert [one["alias"] for one in served.ask("GET", "/v1/requests")[1]["requests"]] == ["eve"]
     status, view = served.ask("POST", "/v1/requests/eve/accept", {"alias": "evelyn"})

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from covey_node.service.port import ContactState, Status
+from covey_node.service.port import AdviceView, ContactState, Status
 from tests.node.api.fake_port import LINK, a_message
 from tests.node.api.serving import DEADLINE_SECONDS, Served, serving
 from tests.node.cli.conftest import Covey, environment, run_covey
@@ -39,6 +39,8 @@ FIRST = "1" + "0" * 31
         ("send bob hello", {"id", "status", "reason"}),
         ("history bob", {"messages"}),
         ("ping bob --count 1", {"seconds", "path"}),
+        ("doctor", {"healthy", "nat", "addresses", "portmap", "relays", "contacts", "advice"}),
+        ("doctor bob", {"healthy", "contacts"}),
         (f"react {FIRST} x", {"message", "emoji"}),
         (f"edit {FIRST} better", {"text", "edited"}),
         (f"status --why {FIRST}", {"status", "attempts"}),
@@ -80,6 +82,7 @@ def test_json_and_home_may_stand_before_or_after_the_command(served: Served, tmp
         ("send eve hi", 5, "has not accepted you yet"),
         ("requests accept bob", 5, "does not wait"),
         ("ping carol", 5, "no path to carol"),
+        ("doctor nobody", 4, "no contact 'nobody'"),
         ("rename bob a/b", 2, "alias"),
     ],
 )
@@ -269,6 +272,21 @@ def test_verify_marks_and_unmarks(served: Served, covey: Covey) -> None:
 def test_ping_counts_and_sums_up(covey: Covey) -> None:
     lines = covey("ping", "bob", "--count", "2").stdout.splitlines()
     assert lines == ["bob: 12.3 ms, relayed"] * 2 + ["best 12.3 ms, mean 12.3 ms, worst 12.3 ms"]
+
+
+def test_the_doctor_ends_with_7_where_something_is_wrong(served: Served, covey: Covey) -> None:
+    assert covey("doctor").returncode == 0
+    ended = covey("doctor", "carol", "--json")
+    assert (ended.returncode, ended.stderr) == (7, "")
+    assert [one["code"] for one in json.loads(ended.stdout)["contacts"][0]["advice"]] == ["unreached"]
+    wrong = AdviceView("no_relay_connected", "No relay answers \x1b[2J. Check the firewall.", wrong=True)
+    served.port.found = replace(served.port.found, healthy=False, advice=(wrong,))
+    ended = covey("doctor")
+    assert ended.returncode == 7
+    assert "! No relay answers \\x1b[2J. Check the firewall." in ended.stdout
+    ended = covey("doctor", "bob")
+    assert ended.returncode == 0
+    assert "! No relay answers" in ended.stdout
 
 
 def test_contacts_hides_what_needs_no_attention_unless_asked(served: Served, covey: Covey) -> None:

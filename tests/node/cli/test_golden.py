@@ -48,6 +48,9 @@ def fill(port: FakePort) -> None:
     ("name", "words"),
     [
         ("status", "status"),
+        ("doctor", "doctor"),
+        ("doctor_bob", "doctor bob"),
+        ("doctor_carol", "doctor carol"),
         ("status_why", "status --why 50000000"),
         ("contacts", "contacts"),
         ("contacts_all", "contacts --all"),
@@ -64,7 +67,7 @@ def test_the_output_is_as_it_was(
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     try:
-        assert main(words.split(), clock=lambda: AN_HOUR_LATER) == 0
+        assert main(words.split(), clock=lambda: AN_HOUR_LATER) == (7 if name == "doctor_carol" else 0)
     finally:
         monkeypatch.undo()
         time.tzset()

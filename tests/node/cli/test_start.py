@@ -33,7 +33,18 @@ def talking(tmp_path_factory: pytest.TempPathFactory) -> Served:  # type: ignore
 
 @pytest.mark.parametrize(
     "words",
-    ["--help", "contacts", "contacts --json", "status", "send bob hi", "history bob", "chat bob", "invite", "ping bob"],
+    [
+        "--help",
+        "contacts",
+        "contacts --json",
+        "status",
+        "send bob hi",
+        "history bob",
+        "chat bob",
+        "invite",
+        "ping bob",
+        "doctor",
+    ],
 )
 def test_a_command_imports_the_standard_library_only(talking: Served, words: str) -> None:
     arguments = words.split() + (["--count", "1"] if words.startswith("ping") else [])

@@ -18,50 +18,50 @@ LAN = Way(PathKind.LAN, "tcp", "ip6")
 
 
 def test_a_session_counts_at_the_path_it_has_after_thirty_seconds() -> None:
-    count = PathCount()
+    count = PathCount[str]()
     assert count.changed("bob", RELAYED, now=100) == ()
     assert count.next_deadline() == 130
-    assert count.changed("bob", PUNCHED, now=101) == (Stood(PathKind.PUNCHED, 1),)
+    assert count.changed("bob", PUNCHED, now=101) == (Stood("bob", PathKind.PUNCHED, 1),)
     assert count.due(now=129.9) == ()
-    assert count.due(now=130) == (Counted(PUNCHED),)
+    assert count.due(now=130) == (Counted("bob", PUNCHED),)
     assert count.next_deadline() is None
 
 
 def test_a_session_is_counted_once_however_long_it_goes_on() -> None:
-    count = PathCount()
+    count = PathCount[str]()
     count.changed("bob", PUNCHED, now=0)
-    assert count.due(now=30) == (Counted(PUNCHED),)
-    assert count.changed("bob", RELAYED, now=50) == (Stood(PathKind.RELAYED, 50),)
+    assert count.due(now=30) == (Counted("bob", PUNCHED),)
+    assert count.changed("bob", RELAYED, now=50) == (Stood("bob", PathKind.RELAYED, 50),)
     assert count.changed("bob", None, now=99) == ()
     count.changed("bob", RELAYED, now=200)
-    assert count.due(now=230) == (Counted(RELAYED),)
+    assert count.due(now=230) == (Counted("bob", RELAYED),)
 
 
 def test_a_session_that_ends_before_counts_at_its_last_path() -> None:
-    count = PathCount()
+    count = PathCount[str]()
     count.changed("bob", RELAYED, now=0)
-    assert count.changed("bob", None, now=5) == (Counted(RELAYED),)
+    assert count.changed("bob", None, now=5) == (Counted("bob", RELAYED),)
     assert count.next_deadline() is None
     assert count.due(now=1000) == ()
 
 
 def test_a_change_after_the_thirty_seconds_does_not_change_what_is_counted() -> None:
-    count = PathCount()
+    count = PathCount[str]()
     count.changed("bob", RELAYED, now=0)
-    assert count.changed("bob", PUNCHED, now=31) == (Counted(RELAYED), Stood(PathKind.PUNCHED, 31))
+    assert count.changed("bob", PUNCHED, now=31) == (Counted("bob", RELAYED), Stood("bob", PathKind.PUNCHED, 31))
 
 
 def test_the_time_to_a_path_runs_from_the_first_try() -> None:
-    count = PathCount()
+    count = PathCount[str]()
     count.wanted("bob", now=10)
     count.wanted("bob", now=12)
-    assert count.changed("bob", RELAYED, now=12.5) == (Stood(PathKind.RELAYED, 2.5),)
+    assert count.changed("bob", RELAYED, now=12.5) == (Stood("bob", PathKind.RELAYED, 2.5),)
     assert count.changed("bob", RELAYED, now=12.6) == ()
-    assert count.changed("bob", PUNCHED, now=13) == (Stood(PathKind.PUNCHED, 3),)
+    assert count.changed("bob", PUNCHED, now=13) == (Stood("bob", PathKind.PUNCHED, 3),)
 
 
 def test_who_comes_by_itself_takes_no_time() -> None:
-    count = PathCount()
+    count = PathCount[str]()
     assert count.changed("bob", LAN, now=10) == ()
     count.changed("bob", None, now=11)
     count.wanted("bob", now=20)
@@ -115,7 +115,7 @@ class Sessions(RuleBasedStateMachine):
             if self.now >= history[0][0] + PATH_COUNT_SECONDS:
                 wanted[at(history, history[0][0] + PATH_COUNT_SECONDS)] += 1
         assert self.counted == wanted
-        assert self.count.standing() == Counter(history[-1][1].kind for history in self.histories.values())
+        assert self.count.standing() == {peer: history[-1][1].kind for peer, history in self.histories.items()}
 
 
 def at(history: list[tuple[float, Way]], moment: float) -> Way:
