@@ -280,8 +280,7 @@ class Host:
         target = libp2p_id(connection.peer)
         net = await negotiated(connection, [identify.IDENTIFY])
         said = await identify.hear(self._wrap(net, identify.IDENTIFY), target, store)
-        connection.identity = identify.identity(said, connection.remote)
-        self.events.publish(Identified(connection.info()))
+        self._identified(connection, said)
         connected = frozenset(self._swarm.connections)
         identify.forget_strangers(store, connected=connected, own=self._node.get_id())
 
@@ -292,7 +291,13 @@ class Host:
     async def _hear_identify(self, net: Any) -> None:
         connection: Connection = net.swarm_conn
         store = self._node.get_peerstore()
-        await identify.hear(self._wrap(net, identify.PUSH), libp2p_id(connection.peer), store)
+        self._identified(
+            connection, await identify.hear(self._wrap(net, identify.PUSH), libp2p_id(connection.peer), store)
+        )
+
+    def _identified(self, connection: Connection, said: Any) -> None:
+        connection.identity = identify.identity(said, connection.remote, connection.identity)
+        self.events.publish(Identified(connection.info()))
 
     async def _check_admission(self, net: Any) -> None:
         await self._admission.check(net.swarm_conn, self._wrap(net, self._admission.protocol))

@@ -5,6 +5,8 @@ on any connection of the peer, reads without a bound, and answers 0.5 s late whe
 Spec: libp2p specs, identify. Never touches: what is done with the answer (libp2p's own protocols read its peer store).
 """
 
+import functools
+from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 import trio
@@ -46,13 +48,24 @@ async def hear(stream: Stream, peer: ID, store: IPeerStore) -> Identify:
     return message
 
 
-def identity(message: Identify, remote: Multiaddr) -> Identity:
-    """Return what a peer said on the connection from `remote`."""
+@functools.cache
+def agent() -> str:
+    """Return what we call ourselves: covey/<version>."""
+    try:
+        return f"covey/{version('covey')}"
+    except PackageNotFoundError:
+        return "covey/0"
+
+
+def identity(message: Identify, remote: Multiaddr, before: Identity | None = None) -> Identity:
+    """Return what a peer said on the connection from `remote`; what it left out is as `before` (identify push)."""
+    listen_addrs = tuple(str(one) for one in map(_address, message.listen_addrs) if one is not None)
+    observed = _observed(message.observed_addr, remote)
     return Identity(
-        agent=message.agent_version[: limits.AGENT_CHARS],
-        protocols=frozenset(message.protocols),
-        listen_addrs=tuple(str(one) for one in map(_address, message.listen_addrs) if one is not None),
-        observed=_observed(message.observed_addr, remote),
+        agent=message.agent_version[: limits.AGENT_CHARS] or (before.agent if before is not None else ""),
+        protocols=frozenset(message.protocols) or (before.protocols if before is not None else frozenset()),
+        listen_addrs=listen_addrs or (before.listen_addrs if before is not None else ()),
+        observed=observed or (before.observed if before is not None else None),
     )
 
 
@@ -81,6 +94,7 @@ def _address(value: bytes) -> Multiaddr | None:
 async def answer(stream: Stream, host: IHost, seen_at: Multiaddr) -> None:
     """Tell a peer who we are and at which address we see it; on a circuit that is the circuit's address."""
     message = _mk_identify_protobuf(host, seen_at)
+    message.agent_version = agent()
     await stream.write_frame(message.SerializeToString(), limit=limits.IDENTIFY_BYTES)
     await stream.close()
 

@@ -92,7 +92,7 @@ DRAIN_SECONDS: Final = 0.25
 DRAIN_POLL_SECONDS: Final = 0.01
 """Between two looks at a socket that tells no event for what we wait for."""
 
-SILENCE_SECONDS: Final = 0.3
+SILENCE_SECONDS: Final = 0.15
 """A peer that punches and has dialed our listener is not the dialer of the handshake if it says nothing for so long.
 
 Whoever is, sends its first message with the TCP handshake's last; go-libp2p and Covey do."""

@@ -85,7 +85,7 @@ class Dials:
         Were both to drop what was not their own first one, a TCP and a QUIC connection could fall together.
         """
         with Contained() as outcome:
-            await self._swarm.upgrade(raw, None, expected=self._target)
+            (await self._swarm.upgrade(raw, None, expected=self._target)).punched = True
         shaken.error = outcome.error
         shaken.ended.set()
 

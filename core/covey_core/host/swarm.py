@@ -187,7 +187,11 @@ class CoveySwarm(Swarm):
         ip = addresses.ip_of(remote)
         for punch in self.punches:
             if punch.is_client and ip in punch.ips and isinstance(stream, tcp.TcpBytes):
-                return None if await stream.speaks_first(limits.SILENCE_SECONDS) else punch.target
+                if await stream.speaks_first(limits.SILENCE_SECONDS):
+                    return None
+                if punch not in self.punches:
+                    raise SwarmException("another dial of that punch was quicker")
+                return punch.target
         return None
 
     async def _live_quic(self, muxed: QuicMuxed) -> None:
