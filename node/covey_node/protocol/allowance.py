@@ -35,5 +35,10 @@ class Allowance:
         self._all.append(now)
         return True
 
+    def has_room(self, key: Hashable, *, now: float) -> bool:
+        """Whether `take` would return True now; nothing is counted."""
+        times = self._keys.get(key)
+        return not self._is_full(self._all, now) and (times is None or not self._is_full(times, now))
+
     def _is_full(self, times: deque[float], now: float) -> bool:
         return len(times) == times.maxlen and times[0] > now - self._window_seconds

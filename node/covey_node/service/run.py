@@ -42,6 +42,7 @@ from covey_node.service.node import Node, Parts
 from covey_node.service.own import Own, load_own
 from covey_node.service.ports import remember, remembered
 from covey_node.service.presence import Presence
+from covey_node.service.punching import make_puncher
 from covey_node.service.reach import ContactReach
 from covey_node.service.records import Records
 from covey_node.store import account, housekeeping, invites, received, replay
@@ -137,9 +138,14 @@ async def open_node(
         ):
             nursery.start_soon(task)
         nursery.start_soon(_tidy, ledger, own)
+        mapped: Callable[[], tuple[str, ...]] = tuple
         if options.portmap and not options.announce:  # who names addresses to announce has seen to the router
             portmap = await make_port_mapper(ledger, own, host, addresses.changed)
             nursery.start_soon(portmap.run)
+            mapped = portmap.addrs
+        puncher = make_puncher(ledger, host, relays, mapped=mapped)
+        keeper.punch = puncher.punch
+        nursery.start_soon(puncher.run)
         if options.mdns:
             nursery.start_soon(Nearby(ledger, host).run)
         yield Node(

@@ -12,7 +12,9 @@ def test_no_window_ever_holds_more_than_it_may(steps: list[tuple[str, float]]) -
     now, taken = 0.0, []
     for key, pause in steps:
         now += pause
+        foretold = allowance.has_room(key, now=now)
         allowed = allowance.take(key, now=now)
+        assert foretold == allowed
         recent = [(at, who) for at, who in taken if at > now - 60]
         room = len(recent) < 5 and sum(who == key for _, who in recent) < 3
         assert allowed == room
