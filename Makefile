@@ -12,7 +12,7 @@ export VENV
 # Tests and scripts call the tools of the environment by name.
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
-.PHONY: help setup demo test test-quick test-e2e lint format bench proto lock images clean
+.PHONY: help setup demo test test-quick test-e2e test-nat nat-lab lint format bench proto lock images clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,11 +26,17 @@ demo: setup ## Two nodes talk over a relay on this machine, shown step by step; 
 test: lint ## Lint, types and all tests that this machine can run (end-to-end ones where a container engine answers)
 	@$(PYTEST) $(ARGS)
 
-test-quick: setup ## The tests that need neither containers nor js-libp2p
-	@$(PYTEST) -m "not e2e and not interop" $(ARGS)
+test-quick: setup ## The tests that need neither containers nor foreign libp2ps nor root
+	@$(PYTEST) -m "not e2e and not interop and not lab" $(ARGS)
 
 test-e2e: setup ## Only the end-to-end tests: production images across NATed containers
 	@COVEY_TEST_REQUIRE_ENGINE=1 $(PYTEST) -m e2e $(ARGS)
+
+test-nat: setup ## Only the NAT tests: the matrix and its faults in containers, the lab in namespaces (as root)
+	@COVEY_TEST_REQUIRE_ENGINE=1 $(PYTEST) tests/nat $(ARGS)
+
+nat-lab: setup ## Time to a direct connection between NATs with 20 ms a hop (RUNS=3, ARGS="--pair 1/3"; as root)
+	@$(PY) -m tests.nat.lab --runs $(or $(RUNS),3) $(ARGS)
 
 lint: setup ## ruff, mypy --strict, shellcheck, hadolint, yamllint
 	@scripts/lint.sh
@@ -39,7 +45,7 @@ format: setup ## Let ruff format the code and mend what it can
 	@$(VENV)/bin/ruff format
 	@$(VENV)/bin/ruff check --fix
 
-bench: setup ## Benchmarks: a table and build/bench/NAME.json (ONLY=crypto|delivery|relay|start|images)
+bench: setup ## Benchmarks: a table and build/bench/NAME.json (ONLY=crypto|delivery|relay|direct|start|images)
 	@$(PY) -m benchmarks $(if $(ONLY),--only $(ONLY))
 
 proto: setup ## Generate the protobuf modules from the .proto files

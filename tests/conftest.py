@@ -24,5 +24,8 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run what is quick first: then what needs js-libp2p, then the containers."""
-    items.sort(key=lambda item: 2 if item.get_closest_marker("e2e") else 1 if item.get_closest_marker("interop") else 0)
+    """Run what is quick first: then what needs js-libp2p, then the NAT lab, then the containers."""
+    slow = ("interop", "lab", "e2e")
+    items.sort(
+        key=lambda item: max((1 + slow.index(name) for name in slow if item.get_closest_marker(name)), default=0)
+    )

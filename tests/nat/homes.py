@@ -7,7 +7,6 @@ anew, so that every mapping, circuit and connection is made under the new rules.
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 from tests.e2e.compose import Project, docker
@@ -15,17 +14,8 @@ from tests.nat.watcher import Watcher, slots_of
 
 PEOPLE = ("alice", "bob")
 OPERATORS = {"home", "other"}  # who runs the relays
+NOT_IN_TIME = 6  # the exit code of `covey send --wait` (docs/users.md)
 START_SECONDS = 40  # a node's start and its slots at both relays, on a busy machine
-
-
-@dataclass
-class Home:
-    """One person's node, as it is watched in one test."""
-
-    name: str
-    other: str
-    watcher: Watcher
-    sent: list[str] = field(default_factory=list)
 
 
 class Homes:
@@ -48,6 +38,15 @@ class Homes:
         words = ("send", other, text, "--wait", "delivered", "--timeout", f"{seconds}s")
         view: dict[str, Any] = self.covey(name, *words, timeout=seconds + 30)
         assert view["status"] in {"delivered", "read"}, view
+        return view
+
+    def try_to_send(self, name: str, text: str, *, seconds: int) -> dict[str, Any]:
+        """Send to the other one; return how far it came within `seconds`."""
+        other = PEOPLE[1 - PEOPLE.index(name)]
+        words = ("covey", "send", other, text, "--wait", "delivered", "--timeout", f"{seconds}s", "--json")
+        done = docker("exec", self.containers[name], *words, check=False, timeout=seconds + 30)
+        assert done.returncode in {0, NOT_IN_TIME}, done.stderr
+        view: dict[str, Any] = json.loads(done.stdout)
         return view
 
     def queue(self, name: str, text: str) -> None:
@@ -74,11 +73,20 @@ class Homes:
         """Return the name of a person's LAN."""
         return f"{self.project.name}_lan-{name}"
 
+    def wan(self, name: str) -> str:
+        """Return the address that a person's router begins with."""
+        return f"{self.project.prefix}.0.{101 + PEOPLE.index(name)}"
+
+    def is_plugged_in(self, name: str) -> bool:
+        """Whether a node has its network."""
+        words = ("inspect", "--format", "{{json .NetworkSettings.Networks}}", self.containers[name])
+        return bool(json.loads(docker(*words).stdout))
+
     def unplug(self, name: str) -> None:
         """Take a node's network away."""
         docker("network", "disconnect", self.lan(name), self.containers[name])
 
-    def plug_in(self, name: str, *, host: int) -> None:
+    def plug_in(self, name: str, *, host: int = 10) -> None:
         """Give a node its network back, with this number as the last of its address."""
         address = f"{self.project.prefix}.{1 + PEOPLE.index(name)}.{host}"
         docker("network", "connect", "--ip", address, self.lan(name), self.containers[name])

@@ -92,7 +92,8 @@ def check_machine() -> None:
 def lab(folder: Path, *, delay_milliseconds: float = DELAY_MILLISECONDS) -> Iterator[Lab]:
     """Have the lab for the length of the block; what runs in it then ends with it, also after a failure."""
     check_machine()
-    one = Lab(f"covey-lab-{os.environ.get('COVEY_E2E_RUN', '')}{os.getpid()}", folder)
+    # CI names its run, to find what it left behind when it is killed.
+    one = Lab(f"covey-lab-{os.environ.get('COVEY_E2E_RUN', 'own')}-{os.getpid()}", folder)
     places = (*RELAYS, *(f"router-{host}" for host in ROUTERS), *ROUTERS)
     switch: subprocess.Popen[str] | None = None
     try:

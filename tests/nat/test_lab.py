@@ -1,0 +1,40 @@
+"""Three meetings of each pair of NAT kinds in the namespace lab, 20 ms a hop; `make bench ONLY=direct` makes 100."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.nat.lab.runs import Meeting, meeting
+from tests.nat.lab.topology import LabUnavailable, check_machine
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+
+RUNS = 3
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Meeting]:
+    """Alice and bob in the lab; skips where there can be none, fails with COVEY_TEST_REQUIRE_LAB=1 (as in CI)."""
+    try:
+        check_machine()
+    except LabUnavailable as problem:
+        if os.environ.get("COVEY_TEST_REQUIRE_LAB") == "1":
+            pytest.fail(f"the lab is required here, but {problem}", pytrace=False)
+        pytest.skip(f"needs network namespaces, but {problem}")
+    with meeting() as one:
+        yield one
+
+
+@pytest.mark.parametrize("kinds", [(1, 1), (3, 3), (1, 3)], ids=lambda kinds: f"{kinds[0]}/{kinds[1]}")
+def test_home_routers_and_carriers_let_holes_be_punched(pair: Meeting, kinds: tuple[int, int]) -> None:
+    pair.be(*kinds)
+    found = [pair.run(wait_for_direct=True) for _ in range(RUNS)]
+    assert all(run.direct_seconds is not None and run.path != "relayed" for run in found), found
+
+
+@pytest.mark.parametrize("kinds", [(2, 1), (2, 2)], ids=lambda kinds: f"{kinds[0]}/{kinds[1]}")
+def test_symmetric_nats_talk_through_a_relay(pair: Meeting, kinds: tuple[int, int]) -> None:
+    pair.be(*kinds)
+    found = [pair.run(wait_for_direct=False) for _ in range(RUNS)]
+    assert all(run.path == "relayed" for run in found), found
