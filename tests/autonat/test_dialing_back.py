@@ -101,6 +101,19 @@ async def test_an_address_that_is_not_the_askers_costs_data_first():
         assert await both.ask() == Answer(Verdict.REACHABLE)
 
 
+async def test_quic_addresses_are_tested_too(loopback):
+    async with pair(loopback, "/ip4/127.0.0.1/udp/0/quic-v1") as both:
+        assert await both.ask() == Answer(Verdict.REACHABLE)
+
+
+async def test_a_port_where_no_quic_answers_is_unreachable(loopback):
+    async with pair(loopback) as both:
+        with trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM) as silent:
+            await silent.bind(("127.0.0.1", 0))
+            target = DirectAddr("127.0.0.1", "quic", silent.getsockname()[1])
+            assert (await both.ask(target)).verdict is Verdict.UNREACHABLE
+
+
 async def test_a_client_without_the_handler_is_not_called_reachable(loopback):
     async with pair(loopback) as both:
         both.client.unhandle(DIAL_BACK_PROTOCOL)

@@ -4,7 +4,6 @@ Owns: the dial-request streams, their deadlines, the data that is asked for. Spe
 docs/spec/autonat.md. Never touches: which address is dialed (policy.py), the dial-back's host (dialing.py).
 """
 
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from enum import StrEnum
@@ -19,6 +18,7 @@ from covey_core.autonat.dialing import dial_back
 from covey_core.autonat.limits import AutonatLimits
 from covey_core.autonat.origins import ip_in, plain
 from covey_core.autonat.policy import Chosen, DataMeter, DialPolicy, Refusal, Refused
+from covey_core.autonat.routes import has_route, is_ours
 from covey_core.errors import ProtocolViolation, StreamLost
 from covey_core.host import Host, Stream
 from covey_core.limits import AUTONAT_MESSAGE_BYTES
@@ -40,7 +40,6 @@ from covey_core.wire.direct_addr import DirectAddr
 _log: Final = structlog.get_logger("covey.autonat")
 
 _chance: Final = SystemRandom().random
-_ROUTE_PORT: Final = 9  # discard; nothing is sent there
 
 
 class Served(StrEnum):
@@ -71,7 +70,7 @@ class AutonatServer:
         bounds: AutonatLimits | None = None,
         on_served: Callable[[Served], None] = lambda _served: None,
         random: Callable[[], float] = _chance,
-        transports: frozenset[str] = frozenset({"tcp"}),
+        transports: frozenset[str] = frozenset({"tcp", "quic"}),
     ) -> None:
         self._host = host
         self._on_served = on_served
@@ -156,7 +155,14 @@ class AutonatServer:
             raise StreamLost("the asker does not take the answer")
 
     def _is_own(self, ip: str) -> bool:
-        return plain(ip) in {ip_in(addr) for addr in self._host.addrs}
+        """Whether others would have us dial ourselves: from inside, our firewall does not stand between.
+
+        On loopback everything is ours, and a network must name it to live there.
+        """
+        found = plain(ip)
+        if found is None or found.is_loopback:
+            return False
+        return is_ours(ip) or found in {ip_in(addr) for addr in self._host.addrs}
 
 
 @asynccontextmanager
@@ -174,21 +180,6 @@ async def serve_autonat(
         yield server
     finally:
         host.unhandle(DIAL_REQUEST_PROTOCOL)
-
-
-def has_route(ip: str) -> bool:
-    """Whether this machine would know where to send a packet for `ip`. Sends nothing.
-
-    A machine without IPv6 refuses IPv6 addresses instead of calling them unreachable; autonat-v2, "Implementation
-    Suggestions".
-    """
-    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((ip, _ROUTE_PORT))
-    except OSError:
-        return False
-    return True
 
 
 async def _read(stream: Stream) -> Message:

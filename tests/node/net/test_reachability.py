@@ -1,0 +1,112 @@
+"""Reachability over real sockets: several servers on loopback, each at an address of its own."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+import trio
+
+from covey_core.autonat import AutonatClient, serve_autonat
+from covey_core.host import Host, HostConfig, open_host
+from covey_core.identity import Identity
+from covey_core.network import Network, new_network
+from covey_node.net.reachability import Reachability, ReachMetrics
+from covey_node.protocol.nat_kind import NatKind
+from tests.support.circuit_client import until
+
+OUTSIDE = new_network("loopback", private=True, subnets=("127.0.0.0/8",))
+TCP = "/ip4/127.0.0.1/tcp/0"
+
+
+@dataclass
+class Place:
+    """A host, what is known of its place, and what was counted."""
+
+    host: Host
+    reachability: Reachability
+    asked: list[str] = field(default_factory=list)
+    changes: list[tuple[str, ...]] = field(default_factory=list)
+
+    async def knows(self, condition: Callable[[], bool]) -> None:
+        with trio.fail_after(20):
+            await until(condition)
+
+
+@asynccontextmanager
+async def host_on(network: Network, *listen: str) -> AsyncIterator[Host]:
+    async with open_host(HostConfig(Identity.generate(), network, listen)) as host:
+        yield host
+
+
+@asynccontextmanager
+async def place(
+    network: Network, *servers: str, listen: tuple[str, ...] = (TCP,), mapped: tuple[str, ...] = ()
+) -> AsyncIterator[Place]:
+    """A node that is connected to AutoNAT servers at these addresses."""
+    async with host_on(network, *listen) as host, trio.open_nursery() as nursery, AsyncExitStack() as stack:
+        asked: list[str] = []
+        reachability = Reachability(
+            host, AutonatClient(host), mapped=lambda: mapped, metrics=ReachMetrics(asked=asked.append)
+        )
+        found = Place(host, reachability, asked)
+        reachability.changed = lambda: found.changes.append(reachability.public_addrs())
+        nursery.start_soon(reachability.run)
+        for address in servers:
+            server = await stack.enter_async_context(host_on(network, address))
+            await stack.enter_async_context(serve_autonat(server))
+            await host.connect(server.peer_id, server.addrs)
+        yield found
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_address_that_two_servers_reach_is_public():
+    async with place(OUTSIDE, "/ip4/127.0.0.2/tcp/0", "/ip4/127.0.0.3/tcp/0") as node:
+        await node.knows(lambda: len(node.asked) >= 2)
+        await node.knows(lambda: bool(node.reachability.public_addrs()))
+        assert node.reachability.public_addrs() == node.host.addrs
+        assert node.changes[-1] == node.host.addrs
+        (one,) = node.reachability.addrs()
+        assert (one.reachable, one.reason, one.transport, one.ip_version) == (
+            True,
+            "2 servers could connect",
+            "tcp",
+            "ip4",
+        )
+
+
+async def test_without_a_nat_the_kind_is_none():
+    async with place(OUTSIDE, "/ip4/127.0.0.2/tcp/0", "/ip4/127.0.0.3/tcp/0") as node:
+        await node.knows(lambda: node.reachability.nat is not NatKind.UNKNOWN)
+        assert node.reachability.nat is NatKind.NONE
+
+
+async def test_two_servers_on_one_ip_do_not_tell_the_kind():
+    async with place(OUTSIDE, "/ip4/127.0.0.2/tcp/0", "/ip4/127.0.0.2/tcp/0") as node:
+        await node.knows(lambda: len(node.host.observations()) == 2)
+        await node.knows(lambda: bool(node.reachability.public_addrs()))
+        assert node.reachability.nat is NatKind.UNKNOWN
+
+
+async def test_a_mapped_address_that_leads_nowhere_is_not_announced():
+    nowhere = "/ip4/127.0.0.77/tcp/9"
+    servers = ("/ip4/127.0.0.2/tcp/0", "/ip4/127.0.0.3/tcp/0")
+    async with place(OUTSIDE, *servers, mapped=(nowhere,)) as node:
+        await node.knows(lambda: all(one.reachable is not None for one in node.reachability.addrs()))
+        judged = {one.addr: one.reachable for one in node.reachability.addrs()}
+        assert judged[nowhere] is False
+        assert node.reachability.public_addrs() == node.host.addrs
+
+
+async def test_nothing_is_asked_and_nothing_believed_without_servers():
+    async with place(OUTSIDE) as node, host_on(OUTSIDE, TCP) as peer:
+        await node.host.connect(peer.peer_id, peer.addrs)
+        await node.knows(lambda: bool(node.reachability.addrs()))
+        assert node.asked == []
+        assert node.reachability.public_addrs() == ()
+
+
+async def test_an_address_inside_is_never_asked_about_on_a_public_network():
+    async with place(new_network("public", private=False), "/ip4/127.0.0.2/tcp/0") as node:
+        await node.knows(lambda: bool(node.host.observations()))
+        assert node.reachability.addrs() == ()
+        assert node.asked == []
