@@ -22,7 +22,10 @@ class Phase(Enum):
 
 @dataclass(slots=True)
 class ReservationTimetable:
-    """The timetable of one relay: `wait_until` says when the next request is due."""
+    """The timetable of one relay: `wait_until` says when the next request is due.
+
+    A relay that refuses to renew a slot leaves it as it was: the phase is PAUSED then, and the slot `held` to its end.
+    """
 
     phase: Phase = Phase.WANTED
     expires_at: float | None = None
@@ -51,7 +54,25 @@ class ReservationTimetable:
         self.failures += 1
         self.wait_until = now + pause * (0.5 + 0.5 * jitter)
 
-    def lost(self, reason: str, *, now: float, jitter: float) -> None:
+    def lost(self) -> None:
         """The connection to the relay ended, and with it the slot."""
         self.expires_at = None
-        self.failed(reason, now=now, jitter=jitter)
+        if self.phase is Phase.HELD:
+            self.phase = Phase.WANTED
+
+    def released(self, reason: str) -> None:
+        """The slot is not renewed: others are kept instead. It ends by itself."""
+        self.phase = Phase.WANTED
+        self.reason = reason
+        self.wait_until = 0.0
+
+    def start_afresh(self) -> None:
+        """What failed before says nothing any more: a pause ends."""
+        self.failures = 0
+        if self.phase is Phase.PAUSED:
+            self.phase = Phase.WANTED
+            self.wait_until = 0.0
+
+    def is_settled(self, *, now: float) -> bool:
+        """Whether the relay keeps a slot and has not refused to renew it."""
+        return self.phase is Phase.HELD and self.held(now=now)

@@ -15,9 +15,9 @@ from covey_core.errors import CoveyError, ProtocolViolation
 from covey_core.host import Host
 from covey_core.peers import peer_id_of
 from covey_node import limits
+from covey_node.net.alarm import Alarm
 from covey_node.net.chat import ChatStream
 from covey_node.protocol.lane import Open, Phase, Send, Wait
-from covey_node.service.alarm import Alarm
 from covey_node.service.lane_book import LaneBook
 from covey_node.service.lane_reach import Reach
 from covey_node.service.lane_stream import LaneStream

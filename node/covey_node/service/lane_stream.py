@@ -15,10 +15,10 @@ import trio
 from covey_core.errors import CoveyError, StreamLost, Unreachable
 from covey_core.host import Host
 from covey_node import limits
+from covey_node.net.alarm import Alarm
 from covey_node.net.chat import ChatStream, first_of
 from covey_node.protocol.frames import Ack, Outcome, Packet
 from covey_node.protocol.lane import Send, Wait
-from covey_node.service.alarm import Alarm
 from covey_node.service.lane_book import LaneBook
 from covey_node.service.lane_reach import Reach
 from covey_node.service.slots import Slots

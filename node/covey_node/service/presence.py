@@ -14,9 +14,9 @@ from covey_core.errors import FileDamaged
 from covey_core.host import Connected, Host
 from covey_core.logs import get_logger
 from covey_core.peers import PeerId, ed25519_key_in
+from covey_node.net.alarm import Alarm
 from covey_node.net.dialer import Dialer
 from covey_node.protocol.paths import PathKind
-from covey_node.service.alarm import Alarm
 from covey_node.service.effects import Effects
 from covey_node.service.ledger import Ledger
 from covey_node.service.own import Own

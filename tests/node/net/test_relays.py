@@ -40,6 +40,9 @@ class _Host:
         self.peer_id = Identity.generate().peer_id
         self._expires_at = expires_at
 
+    def keep_both(self, _peer: PeerId) -> None:
+        """Nothing to keep."""
+
     def handle(self, _protocol: str, _handler: Callable[..., Awaitable[None]]) -> None:
         """No circuit comes in."""
 

@@ -30,7 +30,8 @@ def test_a_failed_refresh_keeps_the_slot_and_a_lost_relay_does_not() -> None:
     table.granted(3600.0, now=0.0)
     table.failed("busy", now=2700.0, jitter=0.0)
     assert table.held(now=2800.0)
-    table.lost("connection ended", now=2800.0, jitter=0.0)
+    assert not table.is_settled(now=2800.0)
+    table.lost()
     assert not table.held(now=2801.0)
     table.granted(9000.0, now=2900.0)
     assert table.failures == 0
