@@ -54,9 +54,9 @@ class Doctor:
     def _facts(self, relays: Sequence[RelayView], addresses: Sequence[AddressView]) -> MachineFacts:
         mapped = {_bare(one.external) for one in self._mappings()}
         announced = {_bare(one) for one in self._parts.announce}
-        listen = tuple(self._parts.listen())
+        listen, reachability = tuple(self._parts.listen()), self._parts.reachability()
         return MachineFacts(
-            nat=_known(self._parts.reachability.nat if self._parts.reachability is not None else _UNKNOWN),
+            nat=_UNKNOWN if reachability is None else _known(reachability.nat),
             relays=len(relays),
             relays_connected=sum(one.connected for one in relays),
             relays_reserved=sum(one.reserved_until is not None for one in relays),
@@ -76,8 +76,9 @@ class Doctor:
         found: dict[str, AddressView] = {}
         for addr in (*self._parts.announce, *self._parts.listen()):
             found[_bare(addr)] = self._address(addr)
-        if self._parts.reachability is not None:
-            for one in self._parts.reachability.addrs():
+        reachability = self._parts.reachability()
+        if reachability is not None:
+            for one in reachability.addrs():
                 view = self._address(one.addr)
                 found[view.address] = replace(
                     view, reachable=one.reachable, checked_at=one.checked_at, reason=one.reason or None
@@ -98,7 +99,8 @@ class Doctor:
         )
 
     def _mappings(self) -> Sequence[MappingView]:
-        if self._parts.portmap is None:
+        portmap = self._parts.portmap()
+        if portmap is None:
             return ()
         ahead = self._parts.now() - trio.current_time()
         return tuple(
@@ -109,11 +111,11 @@ class Doctor:
                 via=str(one.via),
                 expires_at=one.expires_at + ahead,
             )
-            for one in self._parts.portmap.mappings()
+            for one in portmap.mappings()
         )
 
     def _portmap(self) -> PortmapView:
-        if self._parts.portmap is None:
+        if self._parts.portmap() is None:
             return PortmapView("off", ())
         mappings = tuple(self._mappings())
         return PortmapView("mapped" if mappings else "none", mappings)

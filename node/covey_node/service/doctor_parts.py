@@ -162,11 +162,20 @@ class KeptPath(Protocol):
         """The last round trip."""
 
 
+Punches = Callable[[PeerId], Sequence[Punch]]
+"""Gives the last hole punches with a peer."""
+
+
+def no_punches(_peer: PeerId) -> Sequence[Punch]:
+    """Return none: nobody punches."""
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class DoctorParts:
     """Who knows what. `tries` makes a connection to a contact's device as a message would; it raises `CoveyError`.
 
-    `portmap` is None where mapping is switched off; `reachability` where nothing looks at it.
+    `portmap` gives None where mapping is switched off, `reachability` where nothing looks at it.
     """
 
     ledger: Ledger
@@ -178,7 +187,7 @@ class DoctorParts:
     tries: Callable[[int, PeerId], Awaitable[None]]
     now: Callable[[], float]
     announce: tuple[str, ...] = ()
-    reachability: Reachability | None = None
-    portmap: PortMapper | None = None
-    punches: Callable[[PeerId], Sequence[Punch]] = lambda _peer: ()
+    reachability: Callable[[], Reachability | None] = lambda: None
+    portmap: Callable[[], PortMapper | None] = lambda: None
+    punches: Punches = no_punches
     kept: Callable[[PeerId], Sequence[KeptPath]] = lambda _peer: ()

@@ -12,6 +12,7 @@ from dataclasses import replace
 from covey_core.errors import ProtocolViolation
 from covey_core.peers import PeerId, public_key_of
 from covey_node import crypto, limits
+from covey_node.metrics import RatchetReject
 from covey_node.protocol.allowance import Allowance
 from covey_node.protocol.contents import decode_content
 from covey_node.protocol.frames import Outcome
@@ -29,12 +30,23 @@ from covey_node.store.tx import Tx
 
 
 class Incoming:
-    """Takes the packets of other devices; `path_of` says over which path a device is connected."""
+    """Takes the packets of other devices; `path_of` says over which path a device is connected.
 
-    def __init__(self, ledger: Ledger, own: Own, path_of: Callable[[PeerId], str]) -> None:
+    `rejected` is told why a packet was not opened.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        own: Own,
+        path_of: Callable[[PeerId], str],
+        *,
+        rejected: Callable[[RatchetReject], None] = lambda _reason: None,
+    ) -> None:
         self._ledger = ledger
         self._own = own
         self._path_of = path_of
+        self._rejected = rejected
         self._strangers = Allowance(
             per_key=limits.FIRST_CONTACTS_PER_PEER_PER_MINUTE,
             in_all=limits.FIRST_CONTACTS_PER_MINUTE,
@@ -45,26 +57,42 @@ class Incoming:
     async def receive(self, peer: PeerId, blobs: Sequence[bytes]) -> list[Outcome]:
         """Open packets of one device in order; return what became of each once all of it is durable."""
         device_key, path = public_key_of(peer), self._path_of(peer)
+        rejects: list[RatchetReject] = []
+
+        def take_all(tx: Tx, effects: Effects) -> list[Outcome]:
+            rejects.clear()
+            opener = _Opener(tx, effects, self._own, self._strangers, device_key, path, rejects)
+            return [opener.take(blob) for blob in blobs]
+
         try:
-            return await self._ledger.change(
-                lambda tx, effects: [
-                    _Opener(tx, effects, self._own, self._strangers, device_key, path).take(blob) for blob in blobs
-                ]
-            )
+            outcomes = await self._ledger.change(take_all)
         except StoreFull:
             return [Outcome.RETRY_LATER] * len(blobs)
+        for reason in rejects:
+            self._rejected(reason)
+        return outcomes
 
 
 class _Opener:
-    """One packet inside one transaction."""
+    """One device's packets inside one transaction; `rejects` takes why some were not opened."""
 
-    def __init__(self, tx: Tx, effects: Effects, own: Own, strangers: Allowance, device_key: bytes, path: str) -> None:
+    def __init__(
+        self,
+        tx: Tx,
+        effects: Effects,
+        own: Own,
+        strangers: Allowance,
+        device_key: bytes,
+        path: str,
+        rejects: list[RatchetReject],
+    ) -> None:
         self._tx = tx
         self._effects = effects
         self._own = own
         self._strangers = strangers
         self._device_key = device_key
         self._path = path
+        self._rejects = rejects
         self._now = own.now()
 
     def take(self, blob: bytes) -> Outcome:
@@ -76,8 +104,8 @@ class _Opener:
             kind = crypto.packet_kind(blob)
             first = kind is crypto.PacketKind.FIRST_CONTACT
             outcome = self._first_contact(blob) if first else self._established(blob)
-        except (crypto.Undecryptable, ProtocolViolation):
-            return Outcome.UNDECRYPTABLE
+        except (crypto.Undecryptable, ProtocolViolation) as exc:
+            return self._reject(_reason(exc))
         if outcome.delivered:
             received.note(self._tx, self._device_key, digest, outcome=outcome.name, now=self._now)
         return outcome
@@ -86,15 +114,17 @@ class _Opener:
         people = self._contacts_of_device()
         if people and self._asks_too_often(people):
             return Outcome.TOO_MANY_REQUESTS
+        reason = RatchetReject.NO_KEY
         for contact in people:
             for row in sessions.of_device(self._tx, contact.id, self._device_key):
                 try:
                     session, plaintext = crypto.Session.decode(row.state).decrypt(packet, now=self._now)
-                except crypto.Undecryptable:
+                except crypto.Undecryptable as exc:
+                    reason = reason if reason is not RatchetReject.NO_KEY else _reason(exc)
                     continue
                 received_on(self._tx, row, session, now=self._now)
                 return self._apply(contact, plaintext)
-        return Outcome.UNDECRYPTABLE if people else Outcome.NOT_A_CONTACT
+        return self._reject(reason) if people else Outcome.NOT_A_CONTACT
 
     def _first_contact(self, envelope: bytes) -> Outcome:
         if self._asks_too_often(self._contacts_of_device()):
@@ -102,7 +132,7 @@ class _Opener:
         prekeys = crypto.Prekeys.decode(account.prekeys(self._tx))
         first = crypto.unseal(self._own.local, prekeys, envelope)
         if first.device.ed25519 != self._device_key:
-            return Outcome.UNDECRYPTABLE  # somebody hands in another device's envelope
+            return self._reject(RatchetReject.MALFORMED)  # somebody hands in another device's envelope
         known = sessions.by_base_key(self._tx, first.base_key_hash)
         if known is not None:
             contact = contacts.get(self._tx, known.contact_id)
@@ -112,7 +142,7 @@ class _Opener:
             received_on(self._tx, known, session, now=self._now)
             return self._apply(contact, plaintext)
         if replay.seen(self._tx, first.base_key_hash):
-            return Outcome.UNDECRYPTABLE
+            return self._reject(RatchetReject.REPLAYED)
         accepted = first.accept(self._own.local, prekeys, now=self._now)
         found = self._sender(first, accepted)
         if isinstance(found, Outcome):
@@ -144,6 +174,10 @@ class _Opener:
             return Outcome.ACCEPTED  # authentic and unusable: it must not come again
         return applying.apply(self._tx, self._effects, self._own, contact, content, path=self._path)
 
+    def _reject(self, reason: RatchetReject) -> Outcome:
+        self._rejects.append(reason)
+        return Outcome.UNDECRYPTABLE
+
     def _asks_too_often(self, people: list[ContactRow]) -> bool:
         """Count what comes from a device of nobody with whom we agreed to talk; whether that is over the bound."""
         if any(contact.state in applying.TALKING for contact in people):
@@ -158,3 +192,14 @@ class _Opener:
             if device.revoked_at is None
         ]
         return [row for row in rows if row is not None and row.state is not ContactState.BLOCKED]
+
+
+def _reason(error: crypto.Undecryptable | ProtocolViolation) -> RatchetReject:
+    match error:
+        case crypto.MessageKeyGone():
+            return RatchetReject.REPLAYED
+        case crypto.SkippedTooFar():
+            return RatchetReject.SKIPPED_TOO_FAR
+        case crypto.Undecryptable():
+            return RatchetReject.NO_KEY
+    return RatchetReject.MALFORMED

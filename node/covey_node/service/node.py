@@ -30,6 +30,7 @@ from covey_node.service.doctor import Doctor
 from covey_node.service.ledger import Ledger
 from covey_node.service.naming import find_contact
 from covey_node.service.own import Own
+from covey_node.service.path_watch import NO_PATH, PathWatch, PeerPath
 from covey_node.service.port import (
     ContactView,
     DoctorView,
@@ -69,7 +70,8 @@ class Parts:
     version: str
     started_at: float
     state: Callable[[], str]
-    doctor: Doctor | None = None
+    paths: PathWatch
+    doctor: Doctor
 
 
 class Node:
@@ -97,7 +99,7 @@ class Node:
             state=parts.state(),
             started_at=parts.started_at,
             listen=expand(parts.host.addrs),
-            relays=self.relays(),
+            relays=relay_views(parts.host, parts.relays, now=parts.own.now()),
             bootstraps_connected=parts.records.servers,
             record_published_at=parts.records.published.at,
             record_holders=parts.records.published.holders,
@@ -109,8 +111,6 @@ class Node:
 
     async def doctor(self, contact: str | None) -> DoctorView:
         """Say how this machine is reached, and each contact; of one contact hop by hop, after a try to reach it."""
-        if self._parts.doctor is None:
-            raise Refused("the doctor is not there yet")
         return await self._parts.doctor.examine(contact)
 
     async def ping(self, contact: str) -> PingView:
@@ -238,29 +238,31 @@ class Node:
 
     # --- paths ----------------------------------------------------------------------------------------------------
 
-    def relays(self) -> tuple[RelayView, ...]:
-        """Return the network's relays as this node sees them."""
-        now = self._parts.own.now()
-        return tuple(
-            RelayView(
-                operator=relay.operator,
-                peer=relay.peer,
-                connected=bool(self._parts.host.connections(relay.peer)),
-                reserved_until=relay.timetable.expires_at if relay.timetable.held(now=now) else None,
-                reason=relay.timetable.reason,
-            )
-            for relay in self._parts.relays.relays.values()
-        )
-
     def _path(self, keys: tuple[bytes, ...]) -> PathKind:
-        kinds = [self._parts.dialer.path(peer_id_of(key))[0] for key in keys]
-        return min(kinds, key=list(PathKind).index, default=PathKind.NONE)
+        return self._peer_path(keys).kind
 
     def _path_view(self, view: ContactView, keys: tuple[bytes, ...]) -> PeerPathView:
-        found = [(*self._parts.dialer.path(peer_id_of(key)), peer_id_of(key)) for key in keys]
-        order = list(PathKind)
-        kind, address, peer = min(found, key=lambda item: order.index(item[0]), default=(PathKind.NONE, None, None))
-        return PeerPathView(alias=view.alias, path=kind, address=address, since=self._parts.presence.since(peer))
+        path = self._peer_path(keys)
+        return PeerPathView(view.alias, path.kind, path.address, path.since, path.transport, path.relay)
+
+    def _peer_path(self, keys: tuple[bytes, ...]) -> PeerPath:
+        """Return the best path to any of a contact's devices."""
+        found = [self._parts.paths.path(peer_id_of(key)) for key in keys]
+        return min(found, key=lambda path: list(PathKind).index(path.kind), default=NO_PATH)
+
+
+def relay_views(host: Host, client: RelayClient, *, now: float) -> tuple[RelayView, ...]:
+    """Return the network's relays as this node sees them."""
+    return tuple(
+        RelayView(
+            operator=relay.operator,
+            peer=relay.peer,
+            connected=bool(host.connections(relay.peer)),
+            reserved_until=relay.timetable.expires_at if relay.timetable.held(now=now) else None,
+            reason=relay.timetable.reason,
+        )
+        for relay in client.relays.values()
+    )
 
 
 def _glance(tx: Tx) -> tuple[str, list[tuple[ContactView, tuple[bytes, ...]]], int, int]:

@@ -112,6 +112,17 @@ class PathWatch:
         """Somebody tries to reach `peer` now."""
         self._count.wanted(peer, now=trio.current_time())
 
+    def given_up(self, peer: PeerId) -> None:
+        """Nobody tries to reach `peer` any longer."""
+        self._count.given_up(peer)
+
+    def kind_at(self, peer: PeerId, number: int | None) -> PathKind:
+        """Return the kind of the connection with this number, or of the path in use."""
+        for info in self._host.connections(peer):
+            if info.number == number:
+                return self._dialer.kind_of(info)
+        return self._dialer.path(peer)[0]
+
     def look(self, peer: PeerId) -> None:
         """The path to a peer may have changed."""
         key, _ = self._key(peer)

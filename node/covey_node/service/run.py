@@ -35,6 +35,7 @@ from covey_node.service.delivery import Delivery
 from covey_node.service.effects import Effects
 from covey_node.service.events import Events
 from covey_node.service.incoming import Incoming
+from covey_node.service.insight import Insight
 from covey_node.service.ledger import Ledger
 from covey_node.service.mapping import make_port_mapper
 from covey_node.service.nearby import Nearby
@@ -120,11 +121,16 @@ async def open_node(
         )
         dialer.used = keeper.use
         keeper.follow(presence.path_changed)
+        insight = Insight(
+            ledger, host, dialer=dialer, relays=relays, keeper=keeper, presence=presence, metrics=metrics, now=now
+        )
         reach = ContactReach(ledger, own, host, dialer, records, keeper)
-        incoming = Incoming(ledger, own, lambda peer: dialer.path(peer)[0].value)
-        ChatServer(host, incoming.receive)
+        incoming = Incoming(
+            ledger, own, lambda peer: dialer.path(peer)[0].value, rejected=insight.metrics.ratchet_rejected
+        )
+        ChatServer(host, insight.receiver(incoming.receive))
         BundleServer(host, partial(_hand_out_bundle, ledger, own))
-        delivery = Delivery(ledger, own, host, reach)
+        delivery = Delivery(ledger, own, host, insight.reach(reach))
         keeper.follow(delivery.path_changed)
         await addresses.note()
         for task in (
@@ -134,6 +140,7 @@ async def open_node(
             records.run,
             presence.run,
             delivery.run,
+            insight.run,
             Calling(ledger, reach, relays).run,
         ):
             nursery.start_soon(task)
@@ -143,7 +150,9 @@ async def open_node(
             portmap = await make_port_mapper(ledger, own, host, addresses.changed)
             nursery.start_soon(portmap.run)
             mapped = portmap.addrs
-        puncher = make_puncher(ledger, host, relays, mapped=mapped)
+            insight.known.portmap = portmap
+        puncher = make_puncher(ledger, host, relays, mapped=mapped, on_outcome=insight.metrics.punch_finished)
+        insight.known.punches = puncher.log.of
         keeper.punch = puncher.punch
         nursery.start_soon(puncher.run)
         if options.mdns:
@@ -162,6 +171,8 @@ async def open_node(
                 version=version(),
                 started_at=now(),
                 state=state,
+                paths=insight.paths,
+                doctor=insight.doctor(reach, records, announce=options.announce),
             )
         )
         nursery.cancel_scope.cancel()

@@ -139,6 +139,14 @@ def queued(tx: Tx, contact_id: int | None = None) -> int:
     )
 
 
+def waiting(tx: Tx) -> dict[Status, int]:
+    """Return how many messages of ours have not reached their contact yet, by status."""
+    rows = tx.all(
+        "SELECT status, count(*) FROM messages WHERE outgoing = 1 AND status IN ('queued', 'sent') GROUP BY status"
+    )
+    return {Status(status): int(count) for status, count in rows}
+
+
 def messages_named(tx: Tx, digits: str) -> tuple[MessageRow, ...]:
     """Return up to two messages whose id begins with these lower-case hexadecimal digits: two means ambiguous."""
     low = bytes.fromhex(digits.ljust(2 * MESSAGE_ID_BYTES, "0")[: 2 * MESSAGE_ID_BYTES])
