@@ -27,7 +27,7 @@ _META: Final = dns.name.from_text("_services._dns-sd._udp.local.")
 _HOSTS: Final = "p2p.local."
 _PREFIX: Final = b"dnsaddr="
 _TEXT_BYTES: Final = 255  # RFC 6763 section 6.1: one length byte
-_MARK: Final = b"_p2p"  # stands, uncompressed, in whatever concerns us
+_MARKS: Final = (b"p2p", b"_dns-sd")  # one of them stands, uncompressed, in whatever concerns us
 _PORT: Final = 4001  # an SRV record has one; libp2p's peers read the TXT record only
 
 ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -113,7 +113,8 @@ def decode(packet: bytes, of: Service) -> Heard | None:
     """Return what a packet says to us, None when it is about something else; ProtocolViolation when it is damaged."""
     if len(packet) > limits.MDNS_PACKET_BYTES:
         raise ProtocolViolation(f"a multicast DNS packet of {len(packet)} bytes")
-    if _MARK not in packet.lower() and b"_dns-sd" not in packet.lower():
+    lowered = packet.lower()
+    if not any(mark in lowered for mark in _MARKS):
         return None
     try:
         message = dns.message.from_wire(packet, one_rr_per_rrset=True, ignore_trailing=True)
