@@ -205,6 +205,7 @@ REACH_GONE_SECONDS = 120.0  # an address that nobody sees any more is kept so lo
 
 # --- the process ---
 DRAIN_SECONDS = 2  # answers of the API that are under way at the end get so long; the process has 10 s in all
+INTERFACES_LOOK_SECONDS = 5  # between two looks whether the interfaces have other addresses; one takes 1 ms
 ADDRS_CHECK_SECONDS = 60  # our addresses are looked at again so often, besides at every change of a relay
 TIDY_SECONDS = 24 * 3600  # prekeys are rotated weekly, so looking once a day is enough
 

@@ -26,8 +26,12 @@ Receiver = Callable[[PeerId, Sequence[bytes]], Awaitable[list[Outcome]]]
 class ChatServer:
     """Takes the packets of other devices."""
 
-    def __init__(self, host: Host, receive: Receiver) -> None:
+    def __init__(
+        self, host: Host, receive: Receiver, *, on_stream: Callable[[PeerId, bool], None] = lambda _peer, _relayed: None
+    ) -> None:
+        """`on_stream` hears of every stream that a device opens: who, and whether it runs through a relay."""
         self._receive = receive
+        self._on_stream = on_stream
         self._streams: Counter[PeerId] = Counter()
         self._room = Room(limits.INCOMING_QUEUE_BYTES)
         host.handle(host.network.protocol("chat"), self._serve)
@@ -37,6 +41,7 @@ class ChatServer:
             await stream.reset()
             return
         self._streams[stream.peer] += 1
+        self._on_stream(stream.peer, stream.relayed)
         try:
             await self._take_packets(stream)
         finally:

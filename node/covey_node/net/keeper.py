@@ -109,7 +109,7 @@ class Keeper:
         if kept is not None and number is not None and kept.table.carried(number, size, now=trio.current_time()):
             kept.changed.set()
 
-    def written_to(self, peer: PeerId, *, relayed: bool) -> None:
+    def written_to(self, peer: PeerId, relayed: bool) -> None:  # noqa: FBT001 - as ChatServer calls it
         """The device began to write to us; over a relay although we know a direct path, that one may be dead."""
         kept = self._kept.get(peer)
         if kept is not None and relayed and kept.told[1] is not PathKind.RELAYED:

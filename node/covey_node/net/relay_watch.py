@@ -80,8 +80,9 @@ class RelayWatch:
                     failures += 1
                     pause = _BESIDE.wait_seconds(failures, random=random.random)
                     log.debug("node.relay.not_beside", problem=type(exc).__name__)
+                    self.udp_is_silent = _is_udp(addr)
                 else:
-                    failures = 0
+                    failures, self.udp_is_silent = 0, False
             await self._try_beside.wait(trio.current_time() + pause)
 
     def _missing(self) -> str | None:

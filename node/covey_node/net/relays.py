@@ -90,6 +90,10 @@ class RelayClient:
         """Open a circuit to `peer` through a relay and make it a connection; Unreachable says why not."""
         await self._circuits.dial(relay_peer, relay_addrs, peer)
 
+    def silent_over_quic(self) -> frozenset[PeerId]:
+        """Return the relays that answer over TCP, and not over QUIC although they listen on it."""
+        return frozenset(it.peer for it in self.relays.values() if it.watch is not None and it.watch.udp_is_silent)
+
     def network_changed(self) -> None:
         """Our addresses changed: no pause counts any more, every relay is asked whether it still hears us."""
         for relay in self.relays.values():

@@ -26,6 +26,7 @@ from covey_node.api.server import serve_api
 from covey_node.net.chat import ChatServer
 from covey_node.net.contact import BundleServer
 from covey_node.net.dialer import Dialer
+from covey_node.net.interfaces import watch_interfaces
 from covey_node.net.keeper import Keeper
 from covey_node.net.relays import RelayClient
 from covey_node.protocol.frames import BundleOutcome, BundleReply, BundleRequest
@@ -145,11 +146,12 @@ async def open_node(
         ):
             nursery.start_soon(task)
         nursery.start_soon(_tidy, ledger, own)
+        nursery.start_soon(watch_interfaces, partial(_network_changed, addresses, relays, keeper))
         mapped: Callable[[], tuple[str, ...]] = tuple
         if options.portmap and not options.announce:  # who names addresses to announce has seen to the router
             portmap = await make_port_mapper(ledger, own, host, addresses.changed)
             nursery.start_soon(portmap.run)
-            mapped = portmap.addrs
+            mapped = addresses.mapped = dialer.mapped = portmap.addrs
             insight.known.portmap = portmap
         puncher = make_puncher(ledger, host, relays, mapped=mapped, on_outcome=insight.metrics.punch_finished)
         insight.known.punches = puncher.log.of
@@ -194,6 +196,12 @@ async def _serve_api(
         task_status=task_status,
     )
     closed.set()
+
+
+def _network_changed(addresses: AddressBook, relays: RelayClient, keeper: Keeper) -> None:
+    addresses.changed()
+    relays.network_changed()
+    keeper.network_changed()
 
 
 async def _tidy(ledger: Ledger, own: Own) -> None:
