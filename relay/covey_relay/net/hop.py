@@ -62,13 +62,16 @@ class Hop:
         limits: RelayLimits,
         metrics: RelayMetrics,
         wall_clock: Callable[[], float] = time.time,
+        addrs: Callable[[], Iterable[str]] | None = None,
     ) -> None:
+        """`addrs`: where clients reach this relay, when the host's own addresses do not say so."""
         self.reservations: Final = Reservations(limits)
         self.circuits: Final = Circuits(limits)
         self._host = host
         self._identity = identity
         self._metrics = metrics
         self._wall_clock = wall_clock
+        self._addrs = addrs or (lambda: host.addrs)
         self._limit = wire.CircuitLimit(duration_seconds=limits.circuit_seconds, data_bytes=limits.circuit_bytes)
         self._standing: dict[Circuit, Junction] = {}
         self._handshakes: Counter[PeerId] = Counter()
@@ -177,7 +180,7 @@ class Hop:
         expires_at = int(self._wall_clock() + granted.expires_at - trio.current_time())
         return wire.Reservation(
             expires_at=expires_at,
-            addrs=fitting_addrs(self._host.addrs),
+            addrs=fitting_addrs(self._addrs()),
             voucher=wire.seal_voucher(self._identity, peer=peer, expires_at=expires_at),
         )
 

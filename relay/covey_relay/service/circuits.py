@@ -4,7 +4,7 @@ Owns: the service's life, from its first slot to its last circuit. Spec: docs/sp
 Never touches: settings, files, the operations port (__main__ does), libp2p.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
 import trio
@@ -46,17 +46,20 @@ async def open_relay_service(
     identity: Identity,
     limits: RelayLimits | None = None,
     metrics: RelayMetrics | None = None,
+    addrs: Callable[[], Iterable[str]] | None = None,
 ) -> AsyncIterator[RelayService]:
     """Serve /libp2p/circuit/relay/0.2.0/hop on `host` for the length of the block.
 
     `identity` must be the host's own: it signs the vouchers. `limits` are the defaults of limits.py when not given;
-    without `metrics` nothing is measured. When the block ends, circuits are reset and slots forgotten.
+    without `metrics` nothing is measured; `addrs` are named in reservations, the host's own when not given. When the
+    block ends, circuits are reset and slots forgotten.
     """
     hop = Hop(
         host,
         identity=identity,
         limits=limits or RelayLimits(),
         metrics=metrics or RelayMetrics(CollectorRegistry()),
+        addrs=addrs,
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(hop.watch)
