@@ -27,7 +27,6 @@ from covey_node.protocol.reach_table import Question, ReachableAddr, ReachTable,
 
 log = get_logger("node.reachability")
 
-_ANY = ("/ip4/0.0.0.0/tcp/1", "/ip6/::/tcp/1")
 _SAYS = {Verdict.REACHABLE: True, Verdict.UNREACHABLE: False}
 
 
@@ -60,7 +59,7 @@ class Reachability:
         self._metrics = metrics or ReachMetrics()
         self._memory = NatMemory()
         self._table = ReachTable()
-        self._interfaces: frozenset[object] = frozenset()
+        self._pause = trio.CancelScope()
         self._due = trio.Event()
         self.changed: Callable[[], None] = lambda: None
 
@@ -81,6 +80,12 @@ class Reachability:
         """Return the addresses that others have reached from outside, each ending in /p2p/<our PeerId>."""
         return tuple(f"{addr}/p2p/{self._host.peer_id}" for addr in self._table.reachable())
 
+    def network_changed(self) -> None:
+        """Our interfaces have other addresses: what was judged was of another place, perhaps."""
+        self._memory.forget()
+        self._table.test_again(now=trio.current_time())
+        self._pause.cancel()
+
     async def run(self) -> None:
         """Look and ask until cancelled."""
         async with trio.open_nursery() as nursery:
@@ -89,7 +94,7 @@ class Reachability:
                 while True:
                     self._look()
                     self._due.set()
-                    with trio.move_on_after(limits.REACH_LOOK_SECONDS):
+                    with trio.move_on_after(limits.REACH_LOOK_SECONDS) as self._pause:
                         try:
                             await events.receive()
                         except trio.EndOfChannel:  # the host has closed
@@ -101,7 +106,6 @@ class Reachability:
 
     def _look(self) -> None:
         now = trio.current_time()
-        self._look_at_interfaces(now)
         seen = self._seen()
         silent_peers = frozenset(self._silent())
         silent = {one.observer_ip for peer, one in seen if peer in silent_peers}
@@ -113,14 +117,6 @@ class Reachability:
             self._metrics.nat(self.nat)
         if self._table.offer(self._candidates(seen), now=now) or turned:
             self._tell()
-
-    def _look_at_interfaces(self, now: float) -> None:
-        ips = frozenset(ip_in(addr) for addr in expand(_ANY))
-        if ips != self._interfaces and self._interfaces:
-            log.info("node.interfaces.changed")
-            self._memory.forget()
-            self._table.test_again(now=now)
-        self._interfaces = ips
 
     def _seen(self) -> list[tuple[PeerId, Seen]]:
         """Return what those see who are outside themselves: a peer in our own site sees no NAT."""
