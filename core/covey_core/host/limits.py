@@ -106,8 +106,15 @@ PUNCHES: Final = 16
 PUNCH_TRY_SECONDS: Final = 3.5
 """One TCP connect within a punch: the system's SYNs at 0, 1 and 3 s."""
 
-PUNCH_PAUSE_SECONDS: Final = 0.15
-"""From one refused TCP connect of a punch to the next: a router that answers with a reset forgets it as quickly."""
+PUNCH_PAUSE_SECONDS: Final = (0.05, 0.25)
+"""From one TCP connect of a punch to the next, at random. A router that answers with a reset also closes the hole: both
+SYNs must be on their way at once, and two sides that keep step would miss each other every time."""
+
+PUNCH_QUIC_AFTER_SECONDS: Final = 0.15
+"""What TCP gets before QUIC is dialed too: a SYN crosses half the world in that time."""
+
+PUNCH_QUIC_AT_LAST_SECONDS: Final = 1.0
+"""When QUIC is dialed although a TCP handshake, which takes four round trips, is still under way."""
 
 SPRAY_SECONDS: Final = (0.01, 0.2)
 """Between two datagrams of a punch, at random. libp2p specs, DCUtR: "random intervals between 10 and 200 ms"."""

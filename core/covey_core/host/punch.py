@@ -16,7 +16,7 @@ from covey_core.errors import CoveyError, StreamLost
 from covey_core.host import addresses, limits
 from covey_core.host.connection import Connection, ConnectionInfo
 from covey_core.host.contained import Contained
-from covey_core.host.punch_dials import Dials, reason_of
+from covey_core.host.punch_dials import Dials, Pace, reason_of
 from covey_core.host.swarm import CoveySwarm
 from covey_core.network import Scope
 
@@ -51,6 +51,7 @@ class Punch:
         self.target: Final = target
         self.is_client: Final = client
         self.ips: frozenset[str] = frozenset()
+        self.pace: Final = Pace()
         self._swarm: Final = swarm
         self._scope: Final = scope
         self._arrived, self._arrivals = trio.open_memory_channel[Connection](limits.MAX_CONNECTIONS_PER_PEER)
@@ -102,7 +103,7 @@ class Punch:
             nursery.start_soon(admitted, connection)
 
     async def _dial(self, address: Multiaddr) -> None:
-        dials = Dials(self._swarm, self.target, client=self.is_client)
+        dials = Dials(self._swarm, self.target, self.pace, client=self.is_client)
         with Contained() as outcome:
             await dials.run(address, failed=lambda reason: self._failed.__setitem__(str(address), reason))
         if outcome.error is not None:

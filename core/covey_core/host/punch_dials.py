@@ -6,7 +6,8 @@ Never touches: the window, other addresses, who won.
 
 import errno
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import trio
@@ -37,11 +38,40 @@ _FINAL: Final = frozenset({"unreachable", "wrong_peer", "no_transport"})
 """What another try within seconds does not change."""
 
 
+class Pace:
+    """TCP goes before QUIC, of which a Python process carries a hundredth (docs/benchmarks.md)."""
+
+    def __init__(self) -> None:
+        self._began: Final = trio.current_time()
+        self._shaking = 0
+        self._still = trio.Event()
+
+    @contextmanager
+    def tcp_handshake(self) -> Iterator[None]:
+        """Say that a TCP connection stands and is being upgraded, for the length of the block."""
+        self._shaking += 1
+        try:
+            yield
+        finally:
+            self._shaking -= 1
+            if not self._shaking:
+                self._still.set()
+                self._still = trio.Event()
+
+    async def quic_turn(self) -> None:
+        """Return 0.15 s after the beginning, or as soon as no TCP handshake is under way, within a second."""
+        await trio.sleep_until(self._began + limits.PUNCH_QUIC_AFTER_SECONDS)
+        with trio.move_on_at(self._began + limits.PUNCH_QUIC_AT_LAST_SECONDS):
+            while self._shaking:
+                await self._still.wait()
+
+
 class Dials:
     """The dials to one address of one peer."""
 
-    def __init__(self, swarm: CoveySwarm, target: ID, *, client: bool) -> None:
+    def __init__(self, swarm: CoveySwarm, target: ID, pace: Pace, *, client: bool) -> None:
         self._swarm: Final = swarm
+        self._pace: Final = pace
         self._target: Final = target
         self._is_client: Final = client
 
@@ -53,6 +83,7 @@ class Dials:
             return
         if quic:
             self._send(address)
+            await self._pace.quic_turn()
         while True:
             began = trio.current_time()
             with trio.move_on_after(limits.PUNCH_TRY_SECONDS), Contained() as outcome:
@@ -62,7 +93,8 @@ class Dials:
             failed(reason)
             if reason in _FINAL:
                 return
-            await trio.sleep_until(began + limits.PUNCH_PAUSE_SECONDS)
+            pause = random.uniform(*limits.PUNCH_PAUSE_SECONDS)  # noqa: S311 - out of step with the peer's, no secret
+            await trio.sleep_until(began + pause)
 
     async def _dial_tcp(self, address: Multiaddr) -> None:
         """Connect from the listening port, nowhere else: the peer's NAT waits for exactly that one."""
@@ -71,7 +103,8 @@ class Dials:
         stream = await tcp.dial(place, source, may_leave_elsewhere=False)
         raw = RawConnection(stream, initiator=self._is_client, addresses=[address])
         if self._is_client:
-            (await self._swarm.upgrade(raw, self._target, expected=self._target)).punched = True
+            with self._pace.tcp_handshake():
+                (await self._swarm.upgrade(raw, self._target, expected=self._target)).punched = True
             return
         shaken = _Outcome()
         self._swarm.run_on(lambda: self._serve(raw, shaken))

@@ -48,6 +48,7 @@ class Window(Protocol):
     target: ID
     is_client: bool
     ips: frozenset[str]
+    pace: Any
 
     def met(self, connection: Connection) -> None:
         """Hear of a new connection, whoever's it is."""
@@ -172,27 +173,27 @@ class CoveySwarm(Swarm):
             scope.deadline = trio.current_time() + limits.UPGRADE_SECONDS
             handshake.enter_context(self._counted_upgrade())
             async with transports.carried(closer, listener) as stream:
-                expected = await self._silent_server(stream, remote)
-                raw = RawConnection(stream, initiator=expected is not None, addresses=[remote])
-                connection = await self._upgrade(raw, expected, from_listen_port=True)
+                connection = await self._accept(stream, remote)
                 scope.deadline = math.inf
                 handshake.close()
                 await connection.event_closed.wait()
 
-    async def _silent_server(self, stream: ReadWriteCloser, remote: Multiaddr) -> ID | None:
-        """Return the peer that waits for our first word, although it dialed: it punches, and is not the client.
+    async def _accept(self, stream: ReadWriteCloser, remote: Multiaddr) -> Connection:
+        """Upgrade an accepted connection, as its listener; but as its dialer where a peer punches and waits for us.
 
-        Its SYN came before ours left, so that it met our listener instead of our dial.
+        The SYN of the side that is not the client came before ours left, so that it met our listener, not our dial.
         """
         ip = addresses.ip_of(remote)
-        for punch in self.punches:
-            if punch.is_client and ip in punch.ips and isinstance(stream, tcp.TcpBytes):
-                if await stream.speaks_first(limits.SILENCE_SECONDS):
-                    return None
-                if punch not in self.punches:
-                    raise SwarmException("another dial of that punch was quicker")
-                return punch.target
-        return None
+        punch = next((one for one in self.punches if one.is_client and ip in one.ips), None)
+        if punch is None or not isinstance(stream, tcp.TcpBytes):
+            raw = RawConnection(stream, initiator=False, addresses=[remote])
+            return await self._upgrade(raw, None, from_listen_port=True)
+        with punch.pace.tcp_handshake():
+            is_dialer = not await stream.speaks_first(limits.SILENCE_SECONDS)
+            if is_dialer and punch not in self.punches:
+                raise SwarmException("another dial of that punch was quicker")
+            raw = RawConnection(stream, initiator=is_dialer, addresses=[remote])
+            return await self._upgrade(raw, punch.target if is_dialer else None)
 
     async def _live_quic(self, muxed: QuicMuxed) -> None:
         with self._counted_upgrade(), trio.fail_after(limits.UPGRADE_SECONDS):
@@ -284,11 +285,11 @@ class CoveySwarm(Swarm):
         raw: IRawConnection,
         peer_id: ID | None,
         *,
-        from_listen_port: bool | None = None,
+        from_listen_port: bool = False,
         expected: ID | None = None,
     ) -> Connection:
         done = False
-        ours = tcp.from_listen_port(raw) if from_listen_port is None else from_listen_port
+        from_listen_port = from_listen_port or tcp.from_listen_port(raw)
         try:
             with trio.fail_after(limits.UPGRADE_SECONDS):
                 secured = await self.upgrader.upgrade_security(raw, peer_id is not None, peer_id)
@@ -299,7 +300,7 @@ class CoveySwarm(Swarm):
                     raise WrongPeer("another peer than expected answered")
                 muxed = await self.upgrader.upgrade_connection(secured, remote)
                 connection = await self.add_conn(
-                    muxed, "inbound" if peer_id is None else "outbound", from_listen_port=ours
+                    muxed, "inbound" if peer_id is None else "outbound", from_listen_port=from_listen_port
                 )
             done = True
             return connection
