@@ -167,7 +167,8 @@ PORTMAP_SECRET_BYTES = 32  # of which PCP's nonces are made, as strong as SHA-25
 PORTMAP_END_SECONDS = 2.0  # for ending mappings at the end; the process has 10 s in all
 
 # --- neighbours on the local network (docs/spec/mdns.md) ---
-MDNS_PACKET_BYTES = 9000  # RFC 6762 section 17
+MDNS_PACKET_BYTES = 9000  # RFC 6762 section 17; longer ones are cut off, and then damaged
+MDNS_RECORDS_PER_PACKET = 32  # a peer with many addresses has 20; reading a record costs up to 0.1 ms
 MDNS_TEXT_BYTES = 1200  # addresses in one answer, so that it fits into one Ethernet frame
 MDNS_TTL_SECONDS = 120  # RFC 6762 section 10; others forget us, and we them, after two minutes of silence
 MDNS_PEERS_PER_PACKET = 4  # a peer speaks for itself; more than one in a packet is already unusual
@@ -178,7 +179,7 @@ MDNS_ASK_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # pauses between questions 
 MDNS_ASK_SECONDS_MAX = 60.0  # pause between questions later: half of the time after which we forget
 MDNS_ANSWER_PAUSE_SECONDS = 1.0  # between two answers on an interface, RFC 6762 section 6
 MDNS_ANSWER_JITTER_SECONDS = 0.12  # longest wait before an answer, so that not all answer at once; RFC 6762 section 6
-MDNS_PACKETS_PER_SECOND = 50  # read on one interface; parsing one costs 0.2 ms to 2 ms, further ones are dropped
+MDNS_PACKETS_PER_SECOND = 50  # read on one interface: 0.2 ms each, 2 ms if made to hurt; further ones are dropped
 MDNS_LOOK_SECONDS = 10  # interfaces are listed again so often; it costs 0.2 ms
 MDNS_GOODBYE_SECONDS = 0.5  # for saying goodbye at the end
 LAN_DIAL_SECONDS = 5  # a machine on the same network answers in milliseconds or is not there
@@ -202,6 +203,21 @@ REACH_AT_ONCE = 3  # questions under way
 REACH_SETTLE_SECONDS = 1.0  # relays come in bursts at the start, each with two connections
 REACH_LOOK_SECONDS = 15.0  # our addresses are looked at again so often, besides at every connection
 REACH_GONE_SECONDS = 120.0  # an address that nobody sees any more is kept so long: a relay may be restarting
+
+# --- helping others (docs/spec/autonat.md, "Every public node helps") ---
+HELP_START_SECONDS = 60.0  # public for so long before others may rely on it; a port that is open by chance closes again
+HELP_STOP_SECONDS = 300.0  # not public for so long before it ends: each flap would cut everybody's circuits
+HELP_LOOK_SECONDS = 5.0  # between two looks at whether this node is public
+HELP_RESERVATIONS = 16  # peers with a slot here; a home line serves a family and friends
+HELP_RESERVATIONS_PER_IP = 4  # of one address: one household, not all places
+HELP_CIRCUITS = 8  # circuits at once, in all and for one peer
+HELP_CIRCUITS_PER_PAIR = 2  # of one source to one target: one in use and its successor
+HELP_CIRCUIT_SECONDS = 30 * 60  # long enough to punch or to talk; clients renew
+HELP_CIRCUIT_BYTES = 64 * 1024 * 1024  # each direction: messages and pictures, no films
+SPARE_LOOK_SECONDS = 30.0  # between two looks for contacts that help, while too few relays keep a slot for us
+SPARE_ASK_SECONDS = 300.0  # before a contact that did not help is asked again
+SPARES_MAX = 2  # contacts' nodes kept as relays at once, as many as relays are wanted
+SPARE_ANSWER_SECONDS = 10.0  # hop's answer to a reservation; our own service allows 10 s as well
 
 # --- the process ---
 DRAIN_SECONDS = 2  # answers of the API that are under way at the end get so long; the process has 10 s in all

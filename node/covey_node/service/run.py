@@ -28,6 +28,7 @@ from covey_node.net.contact import BundleServer
 from covey_node.net.dialer import Dialer
 from covey_node.net.interfaces import watch_interfaces
 from covey_node.net.keeper import Keeper
+from covey_node.net.reachability import Reachability
 from covey_node.net.relays import RelayClient
 from covey_node.protocol.frames import BundleOutcome, BundleReply, BundleRequest
 from covey_node.service.addressing import AddressBook
@@ -41,6 +42,7 @@ from covey_node.service.ledger import Ledger
 from covey_node.service.mapping import make_port_mapper
 from covey_node.service.nearby import Nearby
 from covey_node.service.node import Node, Parts
+from covey_node.service.outside import make_reachability
 from covey_node.service.own import Own, load_own
 from covey_node.service.ports import remember, remembered
 from covey_node.service.presence import Presence
@@ -146,13 +148,16 @@ async def open_node(
         ):
             nursery.start_soon(task)
         nursery.start_soon(_tidy, ledger, own)
-        nursery.start_soon(watch_interfaces, partial(_network_changed, addresses, relays, keeper))
         mapped: Callable[[], tuple[str, ...]] = tuple
         if options.portmap and not options.announce:  # who names addresses to announce has seen to the router
             portmap = await make_port_mapper(ledger, own, host, addresses.changed)
             nursery.start_soon(portmap.run)
             mapped = addresses.mapped = dialer.mapped = portmap.addrs
             insight.known.portmap = portmap
+        reachability = make_reachability(host, relays, addresses, insight.metrics, mapped=mapped)
+        insight.known.reachability = reachability
+        nursery.start_soon(reachability.run)
+        nursery.start_soon(watch_interfaces, partial(_network_changed, addresses, relays, keeper, reachability))
         puncher = make_puncher(ledger, host, relays, mapped=mapped, on_outcome=insight.metrics.punch_finished)
         insight.known.punches = puncher.log.of
         keeper.punch = puncher.punch
@@ -198,10 +203,11 @@ async def _serve_api(
     closed.set()
 
 
-def _network_changed(addresses: AddressBook, relays: RelayClient, keeper: Keeper) -> None:
+def _network_changed(addresses: AddressBook, relays: RelayClient, keeper: Keeper, reachability: Reachability) -> None:
     addresses.changed()
     relays.network_changed()
     keeper.network_changed()
+    reachability.network_changed()
 
 
 async def _tidy(ledger: Ledger, own: Own) -> None:
