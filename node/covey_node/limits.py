@@ -133,6 +133,8 @@ RELAY_BESIDE_SECONDS_MAX = 1800  # longest: where UDP is blocked it stays so unt
 CIRCUIT_ADDRS_PER_RELAY = 3  # circuit addresses announced for one relay: TCP, WebSocket, QUIC; the record holds 16
 CIRCUIT_HANDSHAKE_SECONDS = 10  # hop, stop, Noise and Yamux over a slow relay
 
+NEXT_RELAY_SECONDS = 1  # a relay that says nothing for so long is joined by the next; a circuit takes 0.3 s
+RELAY_DOUBT_SECONDS = 60  # a relay through which a path died silently is asked last for so long
 DIRECT_HEAD_START_SECONDS = 1  # direct addresses are alone so long: they answer within it or mostly never
 
 # --- contact records (docs/spec/contact-record.md) ---
@@ -168,7 +170,8 @@ PORTMAP_END_SECONDS = 2.0  # for ending mappings at the end; the process has 10 
 
 # --- neighbours on the local network (docs/spec/mdns.md) ---
 MDNS_PACKET_BYTES = 9000  # RFC 6762 section 17; longer ones are cut off, and then damaged
-MDNS_RECORDS_PER_PACKET = 32  # a peer with many addresses has 20; reading a record costs up to 0.1 ms
+MDNS_RECORDS_PER_PACKET = 32  # a peer with many addresses has 20
+MDNS_SRV_PORT = 4001  # an SRV record has one; libp2p's peers read the TXT record only
 MDNS_TEXT_BYTES = 1200  # addresses in one answer, so that it fits into one Ethernet frame
 MDNS_TTL_SECONDS = 120  # RFC 6762 section 10; others forget us, and we them, after two minutes of silence
 MDNS_PEERS_PER_PACKET = 4  # a peer speaks for itself; more than one in a packet is already unusual
@@ -179,7 +182,7 @@ MDNS_ASK_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # pauses between questions 
 MDNS_ASK_SECONDS_MAX = 60.0  # pause between questions later: half of the time after which we forget
 MDNS_ANSWER_PAUSE_SECONDS = 1.0  # between two answers on an interface, RFC 6762 section 6
 MDNS_ANSWER_JITTER_SECONDS = 0.12  # longest wait before an answer, so that not all answer at once; RFC 6762 section 6
-MDNS_PACKETS_PER_SECOND = 50  # read on one interface: 0.2 ms each, 2 ms if made to hurt; further ones are dropped
+MDNS_PACKETS_PER_SECOND = 50  # read on one interface, at most 1 ms each; further ones are dropped
 MDNS_LOOK_SECONDS = 10  # interfaces are listed again so often; it costs 0.2 ms
 MDNS_GOODBYE_SECONDS = 0.5  # for saying goodbye at the end
 LAN_DIAL_SECONDS = 5  # a machine on the same network answers in milliseconds or is not there
@@ -229,3 +232,13 @@ TIDY_SECONDS = 24 * 3600  # prekeys are rotated weekly, so looking once a day is
 PATH_COUNT_SECONDS = 30  # METRICS: a peer session counts at the path it has this long after its first path stood
 PATH_COUNT_PEERS = 1024  # peers somebody tries to reach whose first try is remembered; 100 bytes each
 OUTBOX_COUNT_SECONDS = 15  # the outbox is counted anew so often at most; Prometheus scrapes as often
+
+# --- punch reports (docs/spec/report.md) ---
+REPORT_DELAY_SECONDS_MIN = 600  # an outcome waits so long at least: by then the relay carried other circuits too
+REPORT_DELAY_SECONDS_MAX = 3600  # and at most; drawn for each outcome, so that their order is lost as well
+REPORT_PEERS_MIN = 3  # different peers in one report: with one of them, the relay would know whose outcome it is
+REPORT_PAUSE_SECONDS = 1800  # between two reports, up to twice that: relays take 4 an hour
+REPORTS_WAITING = 64  # outcomes that wait; one report holds as many
+REPORT_KEEP_SECONDS = 24 * 3600  # an outcome for which no report came together in a day is dropped
+REPORT_RETRY_SECONDS = 300  # without any slot at a relay: look again
+REPORT_SECONDS = 10  # opening the stream, the report, the relay's end of it

@@ -93,9 +93,9 @@ class Dialer:
     async def another_circuit(self, peer: PeerId, old: ConnectionInfo) -> None:
         """Open another circuit to a device, through the relay of the `old` one or else another; Unreachable."""
         ways = {relay.peer: relay.addrs for relay in self._relays.relays.values()}
-        order = sorted(ways, key=lambda relay: relay != old.relay)
-        if old.relay is not None and old.relay not in ways:
-            order.insert(0, old.relay)
+        if old.relay is not None:
+            ways.setdefault(old.relay, ())
+        order = sorted(ways, key=lambda relay: (self._relays.is_doubted(relay), relay != old.relay))
         reason = "no relay is known"
         for relay in order[: limits.RENEW_RELAYS_TRIED]:
             try:
@@ -107,24 +107,37 @@ class Dialer:
         raise Unreachable(reason)
 
     async def _dial_relays(self, peer: PeerId, targets: list[Direct | Through], tried: list[str]) -> bool:
-        for relay, relay_addrs in self._ways(targets).items():
+        """Try the relays one after the other, each beside those before it when they are silent for a second."""
+        won = False
+
+        async def dial(relay: PeerId, relay_addrs: tuple[str, ...], failed: trio.Event) -> None:
+            nonlocal won
             try:
                 await self._relays.dial(relay, relay_addrs, peer)
             except CoveyError as exc:
                 tried.append(str(exc))
+                failed.set()
             else:
-                return True
-        return False
+                won = True
+                nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            for relay, relay_addrs in self._ways(targets).items():
+                failed = trio.Event()
+                nursery.start_soon(dial, relay, relay_addrs, failed)
+                with trio.move_on_after(limits.NEXT_RELAY_SECONDS):
+                    await failed.wait()
+        return won
 
     def _ways(self, targets: list[Direct | Through]) -> dict[PeerId, tuple[str, ...]]:
-        """Return the relays to try: those that the contact named, then those of the network."""
+        """Return the relays to try: those that the contact named, then those of the network; doubted ones last."""
         ways: dict[PeerId, tuple[str, ...]] = {}
         for target in targets:
             if isinstance(target, Through) and self._may_dial(target.relay_addr):
                 ways[target.relay] = (*ways.get(target.relay, ()), target.relay_addr)
         for relay in self._relays.relays.values():
             ways.setdefault(relay.peer, relay.addrs)
-        return ways
+        return dict(sorted(ways.items(), key=lambda way: self._relays.is_doubted(way[0])))
 
     def _is_outside(self, addr: str) -> bool:
         host = host_of(addr)

@@ -55,15 +55,20 @@ class Keeper:
         is_contact: Callable[[PeerId], Awaitable[bool]] = _nobody,
         limit_of: Callable[[ConnectionInfo], CircuitLimit | None] = lambda _info: None,
         renew: Callable[[PeerId, ConnectionInfo], Awaitable[None]] | None = None,
+        doubt_relay: Callable[[PeerId], None] = lambda _relay: None,
         punch: Callable[[PeerId], Awaitable[object]] = _no_punch,
         rng: Callable[[], float] = random.random,
     ) -> None:
-        """`punch` is asked for a direct connection, `renew` for another circuit in place of the given one."""
+        """`punch` is asked for a direct connection, `renew` for another circuit in place of the given one.
+
+        `doubt_relay` hears of relays through which a path died silently.
+        """
         self._host = host
         self._kind_of = kind_of
         self._is_contact = is_contact
         self._limit_of = limit_of
         self._renew = renew
+        self._doubt_relay = doubt_relay
         self.punch = punch
         self._rng = rng
         self._kept: dict[PeerId, _Kept] = {}
@@ -180,8 +185,7 @@ class Keeper:
                         table.probing(number, now=now)
                         nursery.start_soon(self._probe, peer, kept, number)
                     case Drop(number):
-                        log.debug("node.path.dead", peer=short(peer), kind=self._kind(peer, number).value)
-                        nursery.start_soon(self._host.close_connection, number)
+                        nursery.start_soon(self._drop, peer, number)
                     case Punch():
                         table.punching()
                         nursery.start_soon(self._try_punch, peer, kept)
@@ -206,6 +210,15 @@ class Keeper:
             kept.table.answered(number, seconds, now=trio.current_time())
             kept.changed.set()
 
+    async def _drop(self, peer: PeerId, number: int) -> None:
+        info = self._info(peer, number)
+        if info is None:
+            return
+        log.debug("node.path.dead", peer=short(peer), kind=self._kind_of(info).value)
+        if info.relay is not None:
+            self._doubt_relay(info.relay)
+        await self._host.close_connection(number)
+
     async def _try_punch(self, peer: PeerId, kept: _Kept) -> None:
         try:
             await self.punch(peer)
@@ -216,7 +229,7 @@ class Keeper:
             kept.changed.set()
 
     async def _try_renew(self, peer: PeerId, number: int) -> None:
-        info = next((one for one in self._host.connections(peer) if one.number == number), None)
+        info = self._info(peer, number)
         if info is None or self._renew is None:
             return
         try:
@@ -249,8 +262,11 @@ class Keeper:
         )
 
     def _kind(self, peer: PeerId, number: int | None) -> PathKind:
-        found = (info for info in self._host.connections(peer) if info.number == number)
-        return next(map(self._kind_of, found), PathKind.NONE)
+        info = self._info(peer, number)
+        return PathKind.NONE if info is None else self._kind_of(info)
+
+    def _info(self, peer: PeerId, number: int | None) -> ConnectionInfo | None:
+        return next((info for info in self._host.connections(peer) if info.number == number), None)
 
     def _tell(self, peer: PeerId, kept: _Kept) -> None:
         told = kept.table.used, self._kind(peer, kept.table.used)

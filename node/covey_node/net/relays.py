@@ -40,6 +40,7 @@ class Relay:
     addrs: tuple[str, ...]
     timetable: ReservationTimetable = field(default_factory=ReservationTimetable)
     lost: Alarm = field(default_factory=Alarm)
+    doubted_until: float = 0.0  # on trio's clock
     task: trio.CancelScope | None = None
     watch: RelayWatch | None = None
 
@@ -93,6 +94,19 @@ class RelayClient:
     def silent_over_quic(self) -> frozenset[PeerId]:
         """Return the relays that answer over TCP, and not over QUIC although they listen on it."""
         return frozenset(it.peer for it in self.relays.values() if it.watch is not None and it.watch.udp_is_silent)
+
+    def doubt(self, peer: PeerId) -> None:
+        """A circuit through this relay died without a word: it may be the relay that is dead."""
+        relay = self.relays.get(peer)
+        if relay is not None:
+            relay.doubted_until = trio.current_time() + limits.RELAY_DOUBT_SECONDS
+            if relay.watch is not None:
+                relay.watch.doubt()
+
+    def is_doubted(self, peer: PeerId) -> bool:
+        """Whether a circuit through this relay died lately: others are asked before it."""
+        relay = self.relays.get(peer)
+        return relay is not None and trio.current_time() < relay.doubted_until
 
     def network_changed(self) -> None:
         """Our addresses changed: no pause counts any more, every relay is asked whether it still hears us."""

@@ -90,7 +90,8 @@ class LaneRunner:
                 try:
                     await pump.run(slots)
                 except CoveyError as exc:
-                    await self._failed(_words(exc), number)
+                    gone = pump.delivered and not self._stands(number)
+                    await self._failed(_words(exc), number, at_once=gone)
                     if pump.successor is not None:
                         nursery.start_soon(pump.successor.end)
                     return
@@ -127,12 +128,15 @@ class LaneRunner:
             self._book.lane.idle_closed()
         return None
 
-    async def _failed(self, reason: str, used: int | None) -> None:
-        """Pause, or go on at once when another path than the one that failed stands."""
+    def _stands(self, number: int | None) -> bool:
+        return any(number in {None, info.number} for info in self._host.connections(self._peer))
+
+    async def _failed(self, reason: str, used: int | None, *, at_once: bool = False) -> None:
+        """Pause; or go on `at_once`, also when another path than the one that failed stands."""
         now, jitter = trio.current_time(), random.random()  # noqa: S311 - spreads load, no secret
         self._reach.in_flight(self._peer, flag=False)
         lane = self._book.lane
-        at_once = used is not None and self._reach.use(self._peer) not in {None, used}
+        at_once = at_once or (used is not None and self._reach.use(self._peer) not in {None, used})
         if lane.phase is Phase.OPEN:
             lane.stream_lost(reason, now=now, jitter=jitter, at_once=at_once)
         else:

@@ -38,6 +38,8 @@ class LaneStream:
         self._path_changed = path_changed
         self._written: deque[tuple[float, int]] = deque()
         self._written_more = trio.Event()
+        self.delivered = False
+        """Whether anything was acknowledged on this stream."""
         self.successor: ChatStream | None = None
         """After `run`: the open stream on a better path, with which to go on."""
 
@@ -145,6 +147,7 @@ class LaneStream:
                     break
             jitter = random.random()  # noqa: S311 - spreads load, no secret
             lost = await self._book.settle(batch, now=trio.current_time(), jitter=jitter, path=path)
+            self.delivered = True
             if not self._book.lane.under_way:
                 self._reach.in_flight(self._stream.peer, flag=False)
             self._woken.ring()

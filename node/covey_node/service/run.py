@@ -121,6 +121,7 @@ async def open_node(
             is_contact=presence.is_contact,
             limit_of=relays.limit_of,
             renew=dialer.another_circuit,
+            doubt_relay=relays.doubt,
         )
         dialer.used = keeper.use
         keeper.follow(presence.path_changed)

@@ -42,8 +42,12 @@ class _Relays:
         self.works = works
         self.relays = {RELAY: Relay("test", RELAY, (f"/ip4/127.0.0.1/tcp/1/p2p/{RELAY}",))}
         self.asked_at: float | None = None
+        self.doubted: set[PeerId] = set()
         self.answers = trio.Event()
         self.answers.set()
+
+    def is_doubted(self, relay: PeerId) -> bool:
+        return relay in self.doubted
 
     async def dial(self, _relay: PeerId, _addrs: tuple[str, ...], _peer: PeerId) -> None:
         self.asked_at = trio.current_time()
