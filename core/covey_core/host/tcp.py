@@ -11,6 +11,7 @@ import socket
 import struct
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final, TypeAlias
 
 import trio
@@ -44,14 +45,17 @@ class TcpBytes(TrioTCPStream):
     async def close(self) -> None:
         """Close once the peer has acknowledged what was written, after 0.25 s at the latest.
 
-        With a reset, as go-libp2p does: a FIN would hold the pair of ports for a minute (TIME_WAIT), or as long as a
-        dead peer is silent, and the next dial between the two listening ports could not be made.
+        With a reset, as go-libp2p does: a FIN alone would hold the pair of ports for a minute (TIME_WAIT), or as long
+        as a dead peer is silent, and no dial between the two listening ports could be made. With a FIN before it: a
+        Linux router that has seen none ignores the next SYN of the other side for 10 s (nf_conntrack, CLOSE).
         """
         try:
             with trio.move_on_after(limits.DRAIN_SECONDS):
                 while _HAS_UNSENT_COUNT and _unacknowledged(self.stream.socket):  # noqa: ASYNC110 - no event tells
                     await trio.sleep(limits.DRAIN_POLL_SECONDS)
         finally:
+            with suppress(OSError):
+                self.stream.socket.shutdown(socket.SHUT_WR)
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(self.stream)
 
