@@ -25,6 +25,10 @@ from covey_core.host.quic_engine import Engine
 from covey_core.host.quic_stream import QuicMuxedStream
 from covey_core.host.quic_tls import peer_of
 
+_TIMER_SLACK_SECONDS: Final = 0.0001
+"""How late aioquic's timer is answered: at the very moment, its sums may say by a rounding error that it is too early,
+and name the same moment again, for ever under a clock that stands still meanwhile."""
+
 Place = tuple[Any, ...]
 """A socket's address: (ip, port), and two more for IPv6."""
 
@@ -118,7 +122,7 @@ class QuicMuxed(IMuxedConn):
             due = self._engine.get_timer()
             self._armed_until = math.inf if due is None else due
             self._rearm = trio.Event()
-            with trio.move_on_at(self._armed_until) as scope:
+            with trio.move_on_at(self._armed_until + _TIMER_SLACK_SECONDS) as scope:
                 await self._rearm.wait()
             if scope.cancelled_caught:
                 with Contained() as outcome:
@@ -245,17 +249,15 @@ class QuicMuxed(IMuxedConn):
             nursery.cancel_scope.cancel()
 
     async def open_stream(self) -> IMuxedStream:
-        """Open a stream; waits while the peer allows no more. `MuxedConnUnavailable` when the connection has ended."""
-        await self.stream_backlog_semaphore.acquire()
-        while not self.event_closed.is_set():
-            if self._engine.may_open():
-                number = self._engine.get_next_available_stream_id()
-                self._engine.send_stream_data(number, b"")
-                stream = self.streams[number] = QuicMuxedStream(self, number)
-                return stream
-                await self._opening.wait()
-        self.stream_backlog_semaphore.release()
-        raise MuxedConnUnavailable("the connection is closed")
+        """Open a stream; `MuxedConnUnavailable` when the connection has ended or the peer allows no more."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self.event_closed.is_set() or not self._engine.may_open():
+            raise MuxedConnUnavailable("the connection is closed, or all streams that the peer allows are open")
+        self.stream_backlog_semaphore.acquire_nowait()
+        number = self._engine.get_next_available_stream_id()
+        self._engine.send_stream_data(number, b"")
+        stream = self.streams[number] = QuicMuxedStream(self, number)
+        return stream
 
     async def accept_stream(self) -> IMuxedStream:
         """Return the next stream that the peer opened; `MuxedConnUnavailable` when the connection has ended."""
