@@ -74,6 +74,8 @@ class ForeignPeer:
     def __init__(self, process: trio.Process) -> None:
         self._process = process
         self._text = b""
+        self.told: dict[str, Any] = {}
+        """What it said when it was ready, where the test keeps that."""
 
     async def tell(self, **command: Any) -> None:
         """Send a command."""

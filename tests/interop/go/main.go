@@ -3,7 +3,7 @@
 //
 //	peer relay|node [LISTEN...]
 //
-//	{"do": "reserve", "relay": "/ip4/.../p2p/RELAY"}    take a slot at the relay; serve an echo on its circuit address
+//	{"do": "reserve", "relay": "/ip4/.../p2p/RELAY"}    take a slot at the relay, and be ready to punch holes
 //	{"do": "dial", "addr": ".../p2p-circuit/p2p/PEER"}  open a circuit, or a connection, and echo `bytes` bytes over it
 //	{"do": "echo", "peer": "PEER", "bytes": 1000}       echo over the best connection that stands
 //	{"do": "wait_direct", "peer": "PEER"}               wait until a direct connection to the peer stands
@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -123,6 +124,9 @@ func do(ctx context.Context, node host.Host, reachability *autonatv2.AutoNAT, or
 		if err != nil {
 			return err
 		}
+		if err := punches(ctx, node); err != nil {
+			return err
+		}
 		circuit := fmt.Sprintf("%s/p2p-circuit/p2p/%s", order.Relay, node.ID())
 		say("reserved", map[string]any{"expires": slot.Expiration.Unix(), "voucher": slot.Voucher != nil, "addr": circuit})
 	case "dial":
@@ -150,6 +154,18 @@ func do(ctx context.Context, node host.Host, reachability *autonatv2.AutoNAT, or
 		return reach(ctx, node, reachability, order)
 	default:
 		return fmt.Errorf("nobody knows how to %q", order.Do)
+	}
+	return nil
+}
+
+// punches waits until the node punches holes: go-libp2p begins when it has learnt a public address of its own.
+func punches(ctx context.Context, node host.Host) error {
+	for !slices.Contains(node.Mux().Protocols(), holepunch.Protocol) {
+		select {
+		case <-ctx.Done():
+			return errors.New("no public address was learnt")
+		case <-time.After(10 * time.Millisecond):
+		}
 	}
 	return nil
 }
