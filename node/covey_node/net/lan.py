@@ -154,17 +154,15 @@ class LanDiscovery:
     async def _listen(self, room: _Room) -> None:
         window_ends, packets = trio.current_time() + 1, 0
         while True:
-            packet, (sender, port, *_) = await room.socket.recvfrom(limits.MDNS_PACKET_BYTES + 1)
+            packet, (sender, port, *_) = await room.socket.recvfrom(limits.MDNS_PACKET_BYTES)
+            # Off the link, or from another port than multicast DNS's: RFC 6762 sections 6 and 11.
+            if port != PORT or not on_subnet(sender, room.interface.subnets) or not mdns.may_concern(packet):
+                continue
             now = trio.current_time()
             if now >= window_ends:
                 window_ends, packets = now + 1, 0
             packets += 1
-            # Off the link, or from another port than multicast DNS's: RFC 6762 sections 6 and 11.
-            if (
-                packets > limits.MDNS_PACKETS_PER_SECOND
-                or port != PORT
-                or not on_subnet(sender, room.interface.subnets)
-            ):
+            if packets > limits.MDNS_PACKETS_PER_SECOND:
                 continue
             try:
                 heard = mdns.decode(packet, self._service)

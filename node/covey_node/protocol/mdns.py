@@ -1,34 +1,27 @@
 """Multicast DNS as libp2p uses it: who asks for peers, who answers, and with which addresses.
 
-Owns: the packets. Spec: libp2p specs, discovery/mdns.md; RFC 6762, RFC 6763; docs/spec/mdns.md.
-Never touches: sockets, who is believed (neighbours.py), when to ask (net/lan.py).
+Owns: what questions and answers mean. Spec: libp2p specs, discovery/mdns.md; RFC 6762, RFC 6763; docs/spec/mdns.md.
+Never touches: bytes (dns_wire.py), sockets, who is believed (neighbours.py), when to ask (net/lan.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
-
-import dns.exception
-import dns.flags
-import dns.message
-import dns.name
-import dns.rdataclass
-import dns.rdatatype
-import dns.rrset
+from typing import Final
 
 from covey_core.errors import ProtocolViolation
 from covey_core.peers import PeerId
 from covey_node import limits
+from covey_node.protocol import dns_wire
 from covey_node.protocol.addresses import Direct, parse
+from covey_node.protocol.dns_wire import Kind, Message, Name, Record, name_of
 
-_META: Final = dns.name.from_text("_services._dns-sd._udp.local.")
-_HOSTS: Final = "p2p.local."
+_META: Final = name_of("_services._dns-sd._udp.local")
+_HOSTS: Final = name_of("p2p.local")
 _PREFIX: Final = b"dnsaddr="
 _TEXT_BYTES: Final = 255  # RFC 6763 section 6.1: one length byte
 _MARKS: Final = (b"p2p", b"_dns-sd")  # one of them stands, uncompressed, in whatever concerns us
-_PORT: Final = 4001  # an SRV record has one; libp2p's peers read the TXT record only
 
 ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
 """What peer names are made of."""
@@ -38,14 +31,14 @@ ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
 class Service:
     """What peers of a network ask for, and our name there: random, new at each start."""
 
-    name: dns.name.Name
-    instance: dns.name.Name
-    host: dns.name.Name
+    name: Name
+    instance: Name
+    host: Name
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What one peer says of itself; no addresses: it goes. `addrs` end in /p2p/<peer>."""
+    """What one peer says of itself; `ttl_seconds` 0: it goes. `addrs` end in /p2p/<peer>."""
 
     peer: PeerId
     addrs: tuple[str, ...]
@@ -67,89 +60,87 @@ def service(peer_name: str, *, network: str = "") -> Service:
     `peer_name` are 32 to 63 characters of `ALPHABET`; `network` are 8 hexadecimal characters for a network that keeps
     to itself, as libp2p's fingerprint of a private network.
     """
-    label = f"_p2p-{network}" if network else "_p2p"
-    name = dns.name.from_text(f"{label}._udp.local.")
-    return Service(name, dns.name.from_text(peer_name, name), dns.name.from_text(f"{peer_name}.{_HOSTS}"))
+    name = name_of(f"_p2p-{network}._udp.local" if network else "_p2p._udp.local")
+    label = peer_name.encode("ascii")
+    return Service(name, (label, *name), (label, *_HOSTS))
 
 
 def query(of: Service) -> bytes:
     """Return a packet that asks for all peers."""
-    message = dns.message.Message(id=0)
-    message.flags = dns.flags.Flag(0)
-    message.question.append(_rrset(of.name, "PTR"))
-    return message.to_wire()
+    return dns_wire.encode(Message(is_response=False, questions=(of.name,)))
 
 
 def answer(of: Service, addrs: Iterable[str], ips: Iterable[str], *, ttl_seconds: int) -> bytes:
     """Return a packet that says where we are; with `ttl_seconds` 0: that we go.
 
     `addrs` end in /p2p/<us>; those that do not fit into a TXT string or the packet are left out. All are strings of
-    one TXT record: go-libp2p reads the last record only.
+    one TXT record: go-libp2p reads the last record only. It also leaves out peers without a host: SRV, A, AAAA.
     """
-    texts, total = [], 0
+    texts: list[bytes] = []
+    room = limits.MDNS_TEXT_BYTES
     for addr in addrs:
-        text = _PREFIX.decode() + addr
-        if len(text) > _TEXT_BYTES or total + len(text) > limits.MDNS_TEXT_BYTES:
-            continue
-        texts.append(f'"{text}"')
-        total += len(text) + 1
-    message = _response()
-    message.answer.append(_rrset(of.name, "PTR", ttl_seconds, of.instance.to_text()))
-    message.additional.append(_rrset(of.instance, "TXT", ttl_seconds, " ".join(texts) or '""'))
-    message.additional.append(_rrset(of.instance, "SRV", ttl_seconds, f"0 0 {_PORT} {of.host.to_text()}"))
-    for ip in ips:
-        message.additional.append(_rrset(of.host, "AAAA" if ":" in ip else "A", ttl_seconds, ip))
-    return message.to_wire()
+        text = _PREFIX + addr.encode("ascii")
+        if len(text) <= min(_TEXT_BYTES, room):
+            texts.append(text)
+            room -= len(text)
+    hosts = (Record(of.host, Kind.AAAA if ":" in ip else Kind.A, ttl_seconds, ip=ip) for ip in ips)
+    return dns_wire.encode(
+        Message(
+            is_response=True,
+            answers=(Record(of.name, Kind.PTR, ttl_seconds, target=of.instance),),
+            additionals=(
+                Record(of.instance, Kind.TXT, ttl_seconds, texts=tuple(texts)),
+                Record(of.instance, Kind.SRV, ttl_seconds, target=of.host),
+                *hosts,
+            ),
+        )
+    )
 
 
 def services_answer(of: Service, *, ttl_seconds: int) -> bytes:
     """Return a packet that says, to who lists the services of this network, that ours is there."""
-    message = _response()
-    message.answer.append(_rrset(_META, "PTR", ttl_seconds, of.name.to_text()))
-    return message.to_wire()
+    return dns_wire.encode(Message(is_response=True, answers=(Record(_META, Kind.PTR, ttl_seconds, target=of.name),)))
+
+
+def may_concern(packet: bytes) -> bool:
+    """Whether a packet is worth `decode`; most of those on a network are not."""
+    lowered = packet.lower()
+    return any(mark in lowered for mark in _MARKS) and dns_wire.is_small(packet)
 
 
 def decode(packet: bytes, of: Service) -> Heard | None:
     """Return what a packet says to us, None when it is about something else; ProtocolViolation when it is damaged."""
-    if len(packet) > limits.MDNS_PACKET_BYTES:
-        raise ProtocolViolation(f"a multicast DNS packet of {len(packet)} bytes")
-    lowered = packet.lower()
-    if not any(mark in lowered for mark in _MARKS):
+    if not may_concern(packet):
         return None
-    try:
-        message = dns.message.from_wire(packet, one_rr_per_rrset=True, ignore_trailing=True)
-        return _answers(message, of) if message.flags & dns.flags.QR else _questions(message, of)
-    except (dns.exception.DNSException, ValueError, IndexError, UnicodeError) as exc:
-        raise ProtocolViolation("a damaged multicast DNS packet") from exc
+    message = dns_wire.decode(packet)
+    return _answers(message, of) if message.is_response else _questions(message, of)
 
 
-def _questions(message: dns.message.Message, of: Service) -> Heard | None:
-    ours = {of.name, of.instance, of.host}
-    asked = {entry.name for entry in message.question}
+def _questions(message: Message, of: Service) -> Heard | None:
+    asked = set(message.questions)
     knows_us = any(
-        record.target == of.instance and entry.ttl >= limits.MDNS_TTL_SECONDS / 2
-        for entry, record in _records(message.answer, dns.rdatatype.PTR)
-        if entry.name == of.name
+        (record.name, record.target) == (of.name, of.instance) and record.ttl_seconds >= limits.MDNS_TTL_SECONDS / 2
+        for record in message.answers
     )
-    asks = bool(asked & ours) and not (knows_us and asked <= {of.name})
+    asks = bool(asked & {of.instance, of.host}) or (of.name in asked and not knows_us)
     return Heard(asks=asks, asks_for_services=_META in asked) if asks or _META in asked else None
 
 
-def _answers(message: dns.message.Message, of: Service) -> Heard | None:
-    named: dict[dns.name.Name, int] = {}
-    for entry, record in _records(message.answer, dns.rdatatype.PTR):
-        if entry.name == of.name and record.target not in (of.instance, of.name):
-            named[record.target] = entry.ttl
-    texts: dict[dns.name.Name, list[bytes]] = {}
-    for section in (message.additional, message.answer):  # the specification's place, and js-libp2p's
-        for entry, record in _records(section, dns.rdatatype.TXT):
-            if entry.name in named:
-                texts.setdefault(entry.name, []).extend(record.strings)
+def _answers(message: Message, of: Service) -> Heard | None:
+    named = {
+        record.target: record.ttl_seconds
+        for record in message.answers
+        if record.kind == Kind.PTR and record.name == of.name and record.target != of.instance
+    }
+    texts: dict[Name, list[bytes]] = {name: [] for name in named}
+    for record in (*message.additionals, *message.answers):  # the specification's place, and js-libp2p's
+        if record.kind == Kind.TXT and record.name in texts:
+            texts[record.name].extend(record.texts)
     found = []
-    for name, ttl in list(named.items())[: limits.MDNS_PEERS_PER_PACKET]:
-        peer, addrs = _addrs(texts.get(name, []))
+    for name, ttl_seconds in list(named.items())[: limits.MDNS_PEERS_PER_PACKET]:
+        peer, addrs = _addrs(texts[name])
         if peer is not None:
-            found.append(Found(peer, addrs, ttl))
+            found.append(Found(peer, addrs, ttl_seconds))
     return Heard(found=tuple(found)) if found else None
 
 
@@ -168,23 +159,3 @@ def _addrs(texts: list[bytes]) -> tuple[PeerId | None, tuple[str, ...]]:
             peer = target.peer
             addrs[target.addr] = None
     return peer, tuple(addrs)
-
-
-def _records(section: list[dns.rrset.RRset], kind: dns.rdatatype.RdataType) -> Iterator[tuple[dns.rrset.RRset, Any]]:
-    """Yield the records of a kind. The top bit of the class tells caches to flush (RFC 6762 section 10.2)."""
-    for entry in section:
-        if entry.rdtype == kind and entry.rdclass & 0x7FFF == dns.rdataclass.IN:
-            for record in entry:
-                yield entry, record
-
-
-def _response() -> dns.message.Message:
-    message = dns.message.Message(id=0)
-    message.flags = dns.flags.QR | dns.flags.AA
-    return message
-
-
-def _rrset(name: dns.name.Name, kind: str, ttl_seconds: int = 0, text: str | None = None) -> dns.rrset.RRset:
-    if text is None:
-        return dns.rrset.RRset(name, dns.rdataclass.IN, dns.rdatatype.from_text(kind))
-    return dns.rrset.from_text(name, ttl_seconds, "IN", kind, text)
