@@ -268,7 +268,7 @@ def test_extras_and_commands_exist_for_each_component() -> None:
 def test_what_is_imported_is_named_as_a_dependency_and_the_other_way_round() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     named = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
-    modules = {"dns": "dnspython", "google": "protobuf", "nacl": "pynacl"}
+    modules = {"google": "protobuf", "nacl": "pynacl"}
     imported = (
         {name.split(".")[0] for path in product() for name in imports(path)} - set(HOMES) - sys.stdlib_module_names
     )
