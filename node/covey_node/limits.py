@@ -128,6 +128,7 @@ RELAY_PING_SECONDS = 15  # between two questions whether a relay lives; also kee
 RELAY_PING_ANSWER_SECONDS = 4  # without an answer for so long, twice, its connection is closed: 23 s in all
 RELAY_DOUBT_ANSWER_SECONDS = 2  # the same when our network changed: most connections are dead then
 RELAY_PING_AGAIN_SECONDS = 1  # after a ping that failed without waiting
+RELAY_BESIDE_LOOKS = 3  # looks, a second apart, whether the relay names an address of the other transport
 RELAY_BESIDE_SECONDS_MIN = 30  # first wait after the second transport to a relay did not come up
 RELAY_BESIDE_SECONDS_MAX = 1800  # longest: where UDP is blocked it stays so until the network changes
 CIRCUIT_ADDRS_PER_RELAY = 3  # circuit addresses announced for one relay: TCP, WebSocket, QUIC; the record holds 16

@@ -34,6 +34,8 @@ class RelayWatch:
         self._doubt = Alarm()
         self._in_doubt = False
         self._try_beside = Alarm()
+        self.udp_is_silent = False
+        """The relay answers over TCP, and the last try over QUIC came to nothing."""
 
     def doubt(self) -> None:
         """Ask now: the network changed."""
@@ -69,9 +71,10 @@ class RelayWatch:
 
     async def _stay_beside(self) -> None:
         """Keep a QUIC connection beside a TCP one, or the other way round: identify over each tells our mapping."""
-        failures = 0
+        failures, looks = 0, 0
         while True:
-            pause = float(limits.RELAY_PING_SECONDS)
+            looks += 1  # what the relay names is known only after identify
+            pause = 1.0 if looks <= limits.RELAY_BESIDE_LOOKS else float(limits.RELAY_PING_SECONDS)
             addr = self._missing()
             if addr is not None:
                 try:
