@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 
 import structlog
 import trio
+from cryptography.exceptions import InvalidTag
 from libp2p.abc import IMuxedConn, INetConn, INetStream, IPeerStore, IRawConnection, ITransport
 from libp2p.io.abc import ReadWriteCloser
 from libp2p.network.config import ConnectionConfig, RetryConfig
@@ -21,11 +22,9 @@ from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.network.exceptions import SwarmException
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
-from libp2p.security.noise.exceptions import PeerIDMismatchesPubkey
 from libp2p.transport.exceptions import SecurityUpgradeFailure
 from multiaddr import Multiaddr
 
-from covey_core.errors import CoveyError
 from covey_core.host import addresses, duplicates, limits, tcp, transports
 from covey_core.host.connection import Connection
 from covey_core.host.contained import Contained, kind_of, place_of, shielded, system_error_in
@@ -404,7 +403,7 @@ def _both_dialed(failure: SecurityUpgradeFailure) -> bool:
     The system makes one connection of that, with a Noise initiator at each end: both agree on Noise, and neither
     understands the other's first message.
     """
-    return failure.__cause__ is not None and not isinstance(failure.__cause__, CoveyError | PeerIDMismatchesPubkey)
+    return isinstance(failure.__cause__, InvalidTag)
 
 
 def _dial_error(error: BaseException | None) -> str:
