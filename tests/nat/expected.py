@@ -21,7 +21,7 @@ ALICE = ("cone", "symmetric", "full-cone")
 BOB = ("cone", "symmetric")
 BLOCKS = ("none", "tcp", "udp")
 
-_DIRECT: set[tuple[str, str]] = set()
+_DIRECT = {("cone", "cone"), ("full-cone", "cone"), ("full-cone", "symmetric")}
 _TRANSPORTS = {"none": {"tcp", "quic"}, "tcp": {"quic"}, "udp": {"tcp"}}
 
 

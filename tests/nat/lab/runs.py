@@ -26,8 +26,8 @@ from benchmarks.processes import Worker
 from covey_core.network import load_network, new_network, save_network
 from tests.nat.lab.topology import KINDS, RELAYS, ROOT, WAN, Lab, lab
 
-LISTEN = ("/ip4/0.0.0.0/tcp/4201",)
-RELAY_LISTEN = ("tcp/4101",)
+LISTEN = ("/ip4/0.0.0.0/tcp/4201", "/ip4/0.0.0.0/udp/4201/quic-v1")
+RELAY_LISTEN = ("tcp/4101", "udp/4101/quic-v1")
 DIRECT_SECONDS = 30  # all attempts of the puncher; longer than anything that would still be good
 READY_SECONDS = 60
 STOP_SECONDS = 10
