@@ -32,8 +32,8 @@ class BootstrapSettings(CoveySettings):
     """Whether that network gets a key, so that only those who have its link may connect."""
     network_subnets: TextList = ()
     """CIDR subnets that a private network lives in; added to those of a network file that exists."""
-    listen: TextList = ("/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/tcp/4002/ws")
-    """Multiaddrs to listen on; TCP and WebSocket need a port each."""
+    listen: TextList = ("/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/udp/4001/quic-v1", "/ip4/0.0.0.0/tcp/4002/ws")
+    """Multiaddrs to listen on; TCP and WebSocket need a port each, QUIC's UDP port may have TCP's number."""
     announce: TextList = ()
     """Multiaddrs under which others reach this seed; default: the bound ones that lie in the network's scope."""
     max_connections: int = Field(default=1_000, ge=8, le=100_000)

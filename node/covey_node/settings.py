@@ -56,7 +56,7 @@ class NodeSettings(CoveySettings):
     network_file: FilePath | None = None
     """Another place for the network file, such as a volume that containers share; see `network_path`."""
 
-    listen: TextList = ("/ip4/0.0.0.0/tcp/0",)
+    listen: TextList = ("/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1")
     """Multiaddrs to accept connections on; `none` to dial only. Port 0 lets the kernel choose."""
     announce: TextList = ()
     """Multiaddrs to tell contacts instead of those listened on, such as a forwarded port."""
@@ -65,6 +65,9 @@ class NodeSettings(CoveySettings):
     """`on` asks the router to let contacts in (PCP, NAT-PMP, UPnP), `off` does not."""
     mdns: bool = True
     """`on` finds contacts on the local network and is found there (multicast DNS), `off` does not."""
+
+    report_punches: bool = False
+    """`on` tells a relay that keeps a slot for this node how hole punches ended: numbers, no peers, hours later."""
 
     api: str = "127.0.0.1:0"
     """Where the local API listens: loopback HOST:PORT (0: any free port), `unix` (<home>/api.sock), unix:/path."""

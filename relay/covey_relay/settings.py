@@ -35,8 +35,8 @@ class RelaySettings(CoveySettings):
     """How long to wait for a network file that is not there yet."""
     operator: str = Field(default="unnamed", min_length=1, max_length=64)
     """Who runs this relay, as people see it: nodes choose relays of different operators."""
-    listen: TextList = ("/ip4/0.0.0.0/tcp/4101", "/ip4/0.0.0.0/tcp/4102/ws")
-    """Multiaddrs to listen on; TCP and WebSocket need a port each."""
+    listen: TextList = ("/ip4/0.0.0.0/tcp/4101", "/ip4/0.0.0.0/udp/4101/quic-v1", "/ip4/0.0.0.0/tcp/4102/ws")
+    """Multiaddrs to listen on; TCP and WebSocket need a port each, QUIC's UDP port may have TCP's number."""
     announce: TextList = ()
     """Multiaddrs under which others reach this relay; default: the bound ones that lie in the network's scope."""
     ops_addr: str = "127.0.0.1:9102"

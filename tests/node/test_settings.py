@@ -18,9 +18,10 @@ def test_a_node_runs_without_any_setting(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert settings.home == tmp_path / "covey"
     assert settings.network_path == tmp_path / "covey" / "network.json"
     assert settings.token_path == tmp_path / "covey" / "api.token"
-    assert settings.listen_addrs == ("/ip4/0.0.0.0/tcp/0",)
+    assert settings.listen_addrs == ("/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1")
     assert settings.api == "127.0.0.1:0"
     assert settings.ops_addr is None
+    assert not settings.report_punches
 
 
 def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -34,6 +35,7 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
         "SECRET_FILE": "/secret/database.key",
         "CREATE": "true",
         "NAME": "alice",
+        "REPORT_PUNCHES": "on",
         "LOG_LEVEL": "debug",
         "LOG_JSON": "true",
         "OPS_ADDR": "127.0.0.1:9103",
@@ -45,6 +47,7 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
     assert settings.network_path == Path("/network/network.json")
     assert settings.token_path == Path("/run/api.token")
     assert (settings.create, settings.name, settings.log_json) == (True, "alice", True)
+    assert settings.report_punches
 
 
 def test_a_node_that_only_dials_says_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from covey_node.store.database import Database
 from covey_node.store.tx import Tx
 
 _META = "ports"
-_ANY = "/tcp/0"
+_KINDS = {"/tcp/": socket.SOCK_STREAM, "/udp/": socket.SOCK_DGRAM}
 
 
 async def remembered(database: Database, listen: tuple[str, ...]) -> tuple[str, ...]:
@@ -26,7 +26,7 @@ async def remembered(database: Database, listen: tuple[str, ...]) -> tuple[str, 
 
 async def remember(ledger: Ledger, listen: tuple[str, ...], bound: tuple[str, ...]) -> None:
     """Keep the ports that listeners on port 0 were given; `bound` are the addresses that they really have."""
-    wanted = [addr for addr in listen if _ANY in addr]
+    wanted = [addr for addr in listen if _kind_of(addr) is not None]
     ports = {addr: port for addr in wanted for real in bound if (port := _port_of(addr, real)) is not None}
     if ports and ports != await ledger.read(_load):
         await ledger.note(lambda tx, _: account.set_meta(tx, _META, json.dumps(ports).encode()))
@@ -37,22 +37,34 @@ def _load(tx: Tx) -> dict[str, int]:
     return {} if stored is None else {str(addr): int(port) for addr, port in json.loads(stored).items()}
 
 
+def _kind_of(addr: str) -> str | None:
+    """Return "/tcp/" or "/udp/" for an address with port 0, None for one whose port is chosen."""
+    return next((kind for kind in _KINDS if f"{kind}0/" in f"{addr}/"), None)
+
+
 def _with_port(addr: str, port: int | None) -> str:
-    return addr.replace(_ANY, f"/tcp/{port}") if port is not None and _is_free(addr, port) else addr
+    kind = _kind_of(addr)
+    if kind is None or port is None or not _is_free(addr, port, _KINDS[kind]):
+        return addr
+    return addr.replace(f"{kind}0", f"{kind}{port}")
 
 
 def _port_of(addr: str, real: str) -> int | None:
     """Return the port in `real` when it is `addr` with a port in place of 0."""
-    before, _, after = addr.partition(_ANY)
-    head, found, tail = real.partition("/p2p/")[0].partition("/tcp/")
+    kind = _kind_of(addr)
+    if kind is None:
+        return None
+    before, _, after = addr.partition(f"{kind}0")
+    head, found, tail = real.partition("/p2p/")[0].partition(kind)
     port, slash, rest = tail.partition("/")
     return int(port) if found and head == before and slash + rest == after and port.isdecimal() else None
 
 
-def _is_free(addr: str, port: int) -> bool:
+def _is_free(addr: str, port: int, kind: socket.SocketKind) -> bool:
     ip = host_of(addr) or ""
-    with socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET, kind) as probe:
+        if kind is socket.SOCK_STREAM:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((ip, port))
         except OSError:
