@@ -53,6 +53,21 @@ async def test_two_sides_agree(autojump_clock: Any) -> None:
         assert await multistream.answer(Pipe(right), ("/a/1", "/b/1")) == "/b/1"
 
 
+async def test_early_words_leave_with_the_proposal_and_are_there_when_it_is_agreed(autojump_clock: Any) -> None:
+    left, right = memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: multistream.propose(Pipe(left), "/b/1", early=b"first"))
+        assert await multistream.answer(Pipe(right), ("/b/1",)) == "/b/1"
+        assert await Pipe(right).read(5) == b"first"
+
+
+async def test_early_words_do_not_wait_for_an_answer() -> None:
+    peer = Script(b"")
+    with pytest.raises(ProtocolViolation):
+        await multistream.propose(peer, "/b/1", early=b"first")
+    assert peer.heard == HELLO + message("/b/1") + b"first"
+
+
 async def test_a_refused_proposal_is_not_spoken(autojump_clock: Any) -> None:
     with pytest.raises(multistream.NotSpoken):
         await multistream.propose(Script(HELLO + message("na")), "/b/1")

@@ -206,15 +206,16 @@ class Host:
 
     # --- streams --------------------------------------------------------------------------------------------------
 
-    async def open_stream(self, peer: PeerId, protocol: str, *, on: int | None = None) -> Stream:
+    async def open_stream(self, peer: PeerId, protocol: str, *, on: int | None = None, early: bytes = b"") -> Stream:
         """Open a stream on an existing connection, direct before relayed; it waits for admission, 5 s in all.
 
-        `on` is a connection's number: then on that one only.
+        `on` is a connection's number: then on that one only. `early`, a whole frame, leaves before the peer has agreed
+        to the protocol, and saves a round trip.
 
         Raises `Unreachable` when not connected, `ProtocolRefused` when the peer does not speak `protocol`, `StreamLost`
         when the connection broke or the peer did not answer in time.
         """
-        return self._wrap(await self.open_net_stream(libp2p_id(peer), [protocol], on=on), protocol)
+        return self._wrap(await self.open_net_stream(libp2p_id(peer), [protocol], on=on, early=early), protocol)
 
     async def ping(self, peer: PeerId, *, on: int | None = None) -> float:
         """Return the round trip time in seconds, on the best connection or `on` the one of that number.
@@ -238,7 +239,9 @@ class Host:
             return
         await self.connect(PeerId(peer.to_base58()), [str(one) for one in found])
 
-    async def open_net_stream(self, peer: ID, protocols: Sequence[str], *, on: int | None = None) -> NetStream:
+    async def open_net_stream(
+        self, peer: ID, protocols: Sequence[str], *, on: int | None = None, early: bytes = b""
+    ) -> NetStream:
         """Open a stream that speaks the first of `protocols` that the peer speaks; errors as in `open_stream`."""
         found = [one for one in self._swarm.best(peer) if on in {None, one.number}]
         if not found:
@@ -248,7 +251,7 @@ class Host:
         for left, connection in zip(range(len(found), 0, -1), found, strict=True):
             with trio.move_on_after(max(0.0, deadline - trio.current_time()) / left) as scope:
                 try:
-                    return await self._open_on(connection, protocols)
+                    return await self._open_on(connection, protocols, early=early)
                 except ProtocolRefused:
                     raise
                 except StreamLost as exc:
@@ -257,9 +260,9 @@ class Host:
                 connection.doubt()
         raise lost or StreamLost(f"no answer within {limits.OPEN_STREAM_SECONDS:g} s")
 
-    async def _open_on(self, connection: Connection, protocols: Sequence[str]) -> NetStream:
+    async def _open_on(self, connection: Connection, protocols: Sequence[str], *, early: bytes = b"") -> NetStream:
         await connection.wait_admitted(limits.OPEN_STREAM_SECONDS)
-        return await negotiated(connection, protocols)
+        return await negotiated(connection, protocols, early=early)
 
     # --- admission ------------------------------------------------------------------------------------------------
 

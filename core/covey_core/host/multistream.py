@@ -33,12 +33,13 @@ class NotSpoken(CoveyError):
     """The other side speaks none of the protocols that were proposed."""
 
 
-async def propose(stream: ByteStream, protocol: str) -> None:
+async def propose(stream: ByteStream, protocol: str, *, early: bytes = b"") -> None:
     """Ask for one protocol; `NotSpoken` when the peer declines, `ProtocolViolation` when it answers nonsense.
 
-    Greeting and proposal leave in one write, as go and js do: one round trip.
+    Greeting and proposal leave in one write, as go and js do: one round trip. `early` leaves with them: what is said in
+    the protocol first, to a peer that most likely speaks it.
     """
-    await stream.write(_message(_HELLO) + _message(protocol))
+    await stream.write(_message(_HELLO) + _message(protocol) + early)
     greeting = await _read(stream)
     if greeting != _HELLO:
         raise ProtocolViolation("a peer that does not speak multistream-select 1.0.0")

@@ -34,15 +34,18 @@ def libp2p_id(peer: PeerId) -> ID:
     raise ProtocolViolation("that is no PeerId") from outcome.error
 
 
-async def negotiated(connection: Connection, protocols: Sequence[str]) -> NetStream:
-    """Open a stream on this very connection and agree on the first of `protocols` that the peer speaks."""
+async def negotiated(connection: Connection, protocols: Sequence[str], *, early: bytes = b"") -> NetStream:
+    """Open a stream on this very connection and agree on the first of `protocols` that the peer speaks.
+
+    `early` leaves right behind each proposal, before the peer has agreed.
+    """
     refused: ProtocolRefused | None = None
     for protocol in protocols:
         net = await connection.open()
         done = False
         try:
             with trio.fail_after(limits.NEGOTIATE_SECONDS):
-                await multistream.propose(net, protocol)
+                await multistream.propose(net, protocol, early=early)
             net.set_protocol(protocol)  # type: ignore[arg-type]
             done = True
         except multistream.NotSpoken as exc:
