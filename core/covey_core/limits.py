@@ -45,6 +45,12 @@ AUTONAT_ADDRESSES: Final = 50
 AUTONAT_DATA_BYTES: Final = 4_096
 """The data in one DialDataResponse; autonat-v2, "Amplification Attack Prevention"."""
 
+REPORT_MESSAGE_BYTES: Final = 1_024
+"""One punch report: at most 60 kinds (3 outcomes, 4 transports, 5 pairs) of 10 bytes each."""
+
+REPORT_PUNCHES: Final = 64
+"""Punches told in one report; a node with more tells the rest later."""
+
 # --- network file and link -------------------------------------------------------------------------------------------
 NETWORK_NAME_CHARS: Final = 64
 """A network's name: fits one line of a terminal."""

@@ -64,6 +64,7 @@ async def _run(lifecycle: Lifecycle) -> None:
         token_file=settings.token_path,
         portmap=settings.portmap,
         mdns=settings.mdns,
+        report_punches=settings.report_punches,
         on_ready=lambda address: log.info("node.started", api=address.partition(":")[0]),
     )
     async with trio.open_nursery() as nursery:

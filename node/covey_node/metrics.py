@@ -83,6 +83,7 @@ class AutonatResult(StrEnum):
     REACHABLE = "reachable"
     UNREACHABLE = "unreachable"
     REFUSED = "refused"
+    REJECTED = "rejected"
     FAILED = "failed"
 
 

@@ -75,6 +75,18 @@ READ_BYTES = 128 * 1024
 SWEEP_SECONDS = 30.0
 """How often slots are compared with the connections that really stand, should an event have been lost."""
 
+REPORTS_PER_PEER = 4
+"""Punch reports of one peer within the window below; an honest node sends one in half an hour at most."""
+
+REPORT_WINDOW_SECONDS = 3600.0
+"""The window; with 64 punches a report, a peer adds at most 256 an hour to the sums."""
+
+REPORTING_PEERS = 4096
+"""Peers whose reports are remembered for that long, more than may hold a slot; 200 bytes each."""
+
+REPORT_READ_SECONDS = 10.0
+"""How long a report may take to come whole."""
+
 DRAIN_SECONDS = 3.0
 """How long circuits may take to end when the service closes; within the 8 s bound of the process."""
 

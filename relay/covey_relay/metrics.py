@@ -13,6 +13,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from covey_core.autonat import Served
+from covey_core.wire.report import NatPair, PunchKind, PunchOutcome, PunchTransport
 from covey_relay.circuits import CircuitEnd, CircuitRefusal
 from covey_relay.reservations import ReservationRefusal
 
@@ -66,6 +67,12 @@ class RelayMetrics:
         self._checked = Counter(
             "covey_autonat_served", "Reachability checks asked for by others.", ["outcome"], registry=registry
         )
+        self._reported = Counter(
+            "covey_relay_reported_punches",
+            "Hole punches that nodes reported, of their own free will.",
+            ["outcome", "transport", "nat_pair"],
+            registry=registry,
+        )
         self._usage = Gauge(
             "covey_usage_ratio", "How much of a bounded resource is in use, 0 to 1.", ["resource"], registry=registry
         )
@@ -75,6 +82,10 @@ class RelayMetrics:
         _show_zeros(self._connections, "type", CircuitEvent)
         _show_zeros(self._connection_rejections, "reason", CircuitRefusal)
         _show_zeros(self._closed, "reason", CircuitEnd)
+        for outcome in PunchOutcome:
+            for pair in NatPair:
+                for transport in (PunchTransport.TCP, PunchTransport.QUIC):
+                    self._reported.labels(outcome=outcome.value, transport=transport.value, nat_pair=pair.value)
         _show_zeros(self._checked, "outcome", Served)
 
     def watch_usage(self, *, reservations: Callable[[], float], circuits: Callable[[], float]) -> None:
@@ -107,6 +118,12 @@ class RelayMetrics:
     def reachability_checked(self, outcome: Served) -> None:
         """Count what became of somebody's AutoNAT request."""
         self._checked.labels(outcome=outcome.value).inc()
+
+    def punches_reported(self, kind: PunchKind, count: int) -> None:
+        """Count hole punches of this kind that a node reported."""
+        self._reported.labels(
+            outcome=kind.outcome.value, transport=kind.transport.value, nat_pair=kind.nat_pair.value
+        ).inc(count)
 
     def carried(self, size: int) -> None:
         """Count `size` bytes passed from one end of a circuit to the other."""

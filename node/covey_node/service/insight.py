@@ -22,6 +22,8 @@ from covey_node.net.dialer import Dialer
 from covey_node.net.interfaces import expand
 from covey_node.net.keeper import Keeper
 from covey_node.net.relays import RelayClient
+from covey_node.net.reports import PunchReports
+from covey_node.protocol.punch_log import PunchOutcome
 from covey_node.service.doctor import Doctor
 from covey_node.service.doctor_parts import DoctorParts, PortMapper, Punch, Punches, Reachability, no_punches
 from covey_node.service.lane_reach import Reach
@@ -74,6 +76,7 @@ class Insight:
         self._relays = relays
         self._keeper = keeper
         self._now = now
+        self._reports: PunchReports | None = None
         self._measuring = Measuring(self.metrics, ledger)
         keeper.follow(self.paths.look)
 
@@ -84,6 +87,17 @@ class Insight:
     def reach(self, reach: Reach) -> Reach:
         """Return `reach`, counted."""
         return self._measuring.reach(reach, self.paths)
+
+    def start_reports(self) -> PunchReports:
+        """Tell relays from now on how punches ended: the user opted in. The caller runs what is returned."""
+        self._reports = PunchReports(self._host, lambda: [relay.peer for relay in self._relays.held()])
+        return self._reports
+
+    def punch_finished(self, punch: PunchOutcome) -> None:
+        """Count the end of a hole punch, and report it where the user opted in."""
+        self.metrics.punch_finished(punch)
+        if self._reports is not None:
+            self._reports.punch_finished(punch)
 
     def doctor(self, reach: ContactReach, records: Records, *, announce: tuple[str, ...]) -> Doctor:
         """Return the doctor, who sees what is known when it is asked."""

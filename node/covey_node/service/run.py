@@ -71,6 +71,7 @@ class NodeOptions:
     token_file: Path
     portmap: bool = False
     mdns: bool = False
+    report_punches: bool = False
     on_ready: Callable[[str], None] = lambda _address: None
 
 
@@ -159,7 +160,9 @@ async def open_node(
         insight.known.reachability = reachability
         nursery.start_soon(reachability.run)
         nursery.start_soon(watch_interfaces, partial(_network_changed, addresses, relays, keeper, reachability))
-        puncher = make_puncher(ledger, host, relays, mapped=mapped, on_outcome=insight.metrics.punch_finished)
+        puncher = make_puncher(ledger, host, relays, mapped=mapped, on_outcome=insight.punch_finished)
+        if options.report_punches:
+            nursery.start_soon(insight.start_reports().run)
         insight.known.punches = puncher.log.of
         keeper.punch = puncher.punch
         nursery.start_soon(puncher.run)

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from covey_core.host import Host
 from covey_core.identity import Identity
+from covey_core.peers import PeerId
 from covey_core.wire.circuit import HOP_PROTOCOL
 from covey_relay.limits import RelayLimits
 from covey_relay.metrics import RelayMetrics
@@ -33,6 +34,10 @@ class RelayService:
     def circuits(self) -> int:
         """How many circuits stand or are being opened."""
         return len(self._hop.circuits)
+
+    def holds(self, peer: PeerId) -> bool:
+        """Whether a peer holds a slot now."""
+        return self._hop.reservations.holds(peer, now=trio.current_time())
 
     async def drain(self) -> None:
         """Refuse new slots and circuits from now on and reset the circuits that stand; takes 3 s at most."""

@@ -31,6 +31,7 @@ from covey_relay import limits
 from covey_relay.membership import joined, own_addresses, with_relay
 from covey_relay.metrics import RelayMetrics
 from covey_relay.net.presence import stay_known
+from covey_relay.net.reports import serve_reports
 from covey_relay.service.circuits import open_relay_service
 from covey_relay.settings import RelaySettings
 
@@ -65,7 +66,8 @@ async def run_relay(settings: RelaySettings, lifecycle: Lifecycle) -> None:
         async with (
             open_host(config, metrics=core_metrics) as host,
             open_dht(host, server=True, validators=validators, metrics=dht_metrics) as dht,
-            open_relay_service(host, identity=identity, limits=settings.limits, metrics=relay_metrics),
+            open_relay_service(host, identity=identity, limits=settings.limits, metrics=relay_metrics) as service,
+            serve_reports(host, holds_slot=service.holds, metrics=relay_metrics),
             serve_autonat(host, on_served=relay_metrics.reachability_checked),
         ):
             complete = _enter(settings, host)
