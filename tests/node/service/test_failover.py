@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
+from subprocess import PIPE, Popen
 
 import pytest
 import trio
 
 from covey_core.host import ConnectionInfo
+from covey_core.network import Network, RelayEntry, peer_in, save_network
 from covey_core.peers import PeerId
 from covey_node.protocol.paths import PathKind
 from covey_node.protocol.status import Status
@@ -65,11 +73,91 @@ async def test_a_direct_path_that_dies_silently_costs_twelve_seconds_at_most_and
             for message, node in said.items():
                 await reaches(node, message, Status.DELIVERED)
             assert trio.current_time() - began <= MOST_SECONDS
-            assert [text for text in await texts(bob, "alice") if text and text[0] == "a"] == [
-                f"a{number}" for number in range(31)
-            ]
-            assert [text for text in await texts(alice, "bob") if text and text[0] == "b"] == [
-                f"b{number}" for number in range(31)
-            ]
+            _all_came_once(await texts(bob, "alice"), "a", range(31))
+            _all_came_once(await texts(alice, "bob"), "b", range(31))
             assert alice._parts.dialer.path(_device(bob))[0] is PathKind.RELAYED
             assert bob._parts.dialer.path(_device(alice))[0] is PathKind.RELAYED
+
+
+@asynccontextmanager
+async def _relay_process(folder: Path, network: Network) -> AsyncIterator[tuple[Network, Popen[str]]]:
+    """A relay that can be killed or paused; yields the network that names it first."""
+    file = folder / "network.json"
+    save_network(file, network)
+    command = [sys.executable, "-m", "tests.support.relay_process", str(file)]
+    # By this thread: those that trio would start it from are in other networks.
+    with Popen(command, stdin=PIPE, stdout=PIPE, text=True) as process:  # noqa: ASYNC220
+        try:
+            assert process.stdout is not None
+            with trio.fail_after(20):
+                addr = (await trio.to_thread.run_sync(process.stdout.readline, abandon_on_cancel=True)).strip()
+            yield replace(network, relays=(RelayEntry("fragile", (addr,)), *network.relays)), process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "paused"])
+async def test_a_relay_that_is_killed_or_paused_is_replaced_by_the_other_and_no_message_lost(
+    tmp_path: Path, signal_number: signal.Signals
+) -> None:
+    with own_network():
+        async with (
+            running_relay() as (base, _, _),
+            _relay_process(tmp_path, base) as (network, process),
+            running_node(tmp_path / "alice", network, listens=False) as alice,
+            running_node(tmp_path / "bob", network, listens=False) as bob,
+        ):
+            fragile = peer_in(network.relays[0].addrs[0])
+            for node in (alice, bob):
+                with trio.fail_after(20):
+                    while len(node._parts.relays.held()) < 2:
+                        await node._parts.relays.wait_change()
+            await alice._parts.relays.dial(fragile, network.relays[0].addrs, _device(bob))
+            await acquaint(alice, bob)
+            assert [info.relay for info in alice._parts.host.connections(_device(bob))] == [fragile]
+            said: dict[str, Node] = {}
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_keep_talking, alice, "bob", "a", 30, said)
+                nursery.start_soon(_keep_talking, bob, "alice", "b", 30, said)
+                await trio.sleep(1)
+                os.kill(process.pid, signal_number)
+                began = trio.current_time()
+            for message, node in said.items():
+                await reaches(node, message, Status.DELIVERED)
+            assert trio.current_time() - began <= MOST_SECONDS
+            _all_came_once(await texts(bob, "alice"), "a", range(1, 31))
+            _all_came_once(await texts(alice, "bob"), "b", range(1, 31))
+
+
+async def test_a_conversation_moves_to_a_better_path_and_loses_nothing(tmp_path: Path) -> None:
+    async with (
+        running_relay() as (network, _, _),
+        running_node(tmp_path / "alice", network) as alice,
+        running_node(tmp_path / "bob", network) as bob,
+    ):
+        relay = network.relays[0]
+        for node in (alice, bob):
+            while not node._parts.relays.held():
+                await node._parts.relays.wait_change()
+        await alice._parts.relays.dial(peer_in(relay.addrs[0]), relay.addrs, _device(bob))
+        await acquaint(alice, bob)
+        assert bob._parts.dialer.path(_device(alice))[0] is PathKind.RELAYED
+        said: dict[str, Node] = {}
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_keep_talking, alice, "bob", "a", 20, said)
+            nursery.start_soon(_keep_talking, bob, "alice", "b", 20, said)
+            await trio.sleep(0.5)
+            await alice._parts.host.connect(_device(bob), bob._parts.host.addrs)
+        for message, node in said.items():
+            await reaches(node, message, Status.DELIVERED)
+        for node, other in ((alice, bob), (bob, alice)):
+            assert node._parts.dialer.path(_device(other))[0] is not PathKind.RELAYED
+        last = list(said)[-2:]
+        for message in last:
+            assert (await said[message].message(message)).path is not PathKind.RELAYED
+        _all_came_once(await texts(bob, "alice"), "a", range(1, 21))
+        _all_came_once(await texts(alice, "bob"), "b", range(1, 21))
+
+
+def _all_came_once(history: list[str | None], head: str, numbers: range) -> None:
+    assert [text for text in history if text and text[0] == head] == [f"{head}{number}" for number in numbers]
