@@ -3,10 +3,12 @@
 Owns: what a test asks of the container engine. Everything goes through the `docker` command, as a user types it.
 """
 
+import contextlib
 import functools
 import ipaddress
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -55,15 +57,18 @@ def free_prefix() -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return TCP ports that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    """Return ports that nobody uses now, neither TCP nor UDP, and that the kernel gives to nobody by itself."""
+    found: list[int] = []
+    while len(found) < count:
+        port = random.randrange(
+            20_000, 32_000
+        )  # below ip_local_port_range: other programs' connections take no such port
+        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp, contextlib.suppress(OSError):
+            for one in (tcp, udp):
+                one.bind(("127.0.0.1", port))
+            if port not in found:
+                found.append(port)
+    return found
 
 
 @dataclass

@@ -19,7 +19,7 @@ from typing import Any
 import trio
 
 from benchmarks.answering import answer_questions
-from covey_core.host import Connected
+from covey_core.host import Connected, ConnectionInfo
 from covey_core.lifecycle import TaskStatus
 from covey_core.logs import setup_logging
 from covey_core.network import load_network
@@ -43,7 +43,7 @@ class Person:
         self._node: Node | None = None
         self._stop = trio.Event()
         self._stopped = trio.Event()
-        self._connected: list[Any] = []
+        self._connected: list[tuple[float, ConnectionInfo]] = []
         self._more = trio.Event()
 
     async def start(self) -> None:
@@ -79,13 +79,15 @@ class Person:
         self._stopped.set()
 
     async def _watch(self, *, task_status: TaskStatus[None]) -> None:
-        """Note every connection to a person, with the time from which it stood."""
+        """Note every connection to a person, with the time at which it stood and was admitted."""
         with self.node._parts.host.subscribe() as events:
-            self._connected = [one for one in self.node._parts.host.connections() if self._is_person(one.peer)]
+            for one in self.node._parts.host.connections():
+                if one.admitted and self._is_person(one.peer):
+                    self._connected.append((trio.current_time(), one))
             task_status.started()
             async for event in events:
                 if isinstance(event, Connected) and self._is_person(event.peer):
-                    self._connected.append(event.connection)
+                    self._connected.append((trio.current_time(), event.connection))
                     self._more.set()
                     self._more = trio.Event()
 
@@ -138,17 +140,15 @@ class Person:
         `seconds` of the answer is None when there was none in time, 0 when it stood before any relayed one.
         """
         with trio.move_on_after(seconds):
-            while all(one.relayed for one in self._connected):
+            while all(one.relayed for _, one in self._connected):
                 await self._more.wait()
-        relayed = min((one.opened_at for one in self._connected if one.relayed), default=None)
-        direct = min((one for one in self._connected if not one.relayed), key=lambda one: one.opened_at, default=None)
         (contact,) = await self.node.contacts()
-        return {
-            "seconds": None if direct is None else 0.0 if relayed is None else max(0.0, direct.opened_at - relayed),
-            "transport": None if direct is None else direct.transport,
-            "punched": direct is not None and direct.punched,
-            "path": contact.path.value,
-        }
+        found: dict[str, Any] = {"seconds": None, "transport": None, "path": contact.path.value}
+        for at, one in self._connected:
+            if not one.relayed:
+                relayed = min((at for at, one in self._connected if one.relayed), default=at)
+                return found | {"seconds": max(0.0, at - relayed), "transport": one.transport}
+        return found
 
 
 async def main(home: Path, network_file: Path, listen: tuple[str, ...]) -> None:
