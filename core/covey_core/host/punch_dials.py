@@ -104,7 +104,7 @@ class Dials:
         raw = RawConnection(stream, initiator=self._is_client, addresses=[address])
         if self._is_client:
             with self._pace.tcp_handshake():
-                (await self._swarm.upgrade(raw, self._target, expected=self._target)).punched = True
+                await self._swarm.upgrade(raw, self._target, expected=self._target, punched=True)
             return
         shaken = _Outcome()
         self._swarm.run_on(lambda: self._serve(raw, shaken))
@@ -118,7 +118,7 @@ class Dials:
         Were both to drop what was not their own first one, a TCP and a QUIC connection could fall together.
         """
         with Contained() as outcome:
-            (await self._swarm.upgrade(raw, None, expected=self._target)).punched = True
+            await self._swarm.upgrade(raw, None, expected=self._target, punched=True)
         shaken.error = outcome.error
         shaken.ended.set()
 
@@ -127,8 +127,7 @@ class Dials:
         if quic is None:
             raise OpenConnectionError("this host speaks no QUIC")
         muxed = await quic.dial(address, self._target)
-        connection = await self._swarm.add_conn(muxed, "outbound", from_listen_port=quic.listening)
-        connection.punched = True
+        await self._swarm.add_conn(muxed, "outbound", from_listen_port=quic.listening, punched=True)
 
     async def _spray(self, address: Multiaddr) -> None:
         while True:

@@ -11,6 +11,7 @@ from typing import Final
 import trio
 from libp2p.crypto.keys import KeyPair
 from libp2p.peer.id import ID
+from libp2p.security.noise.exceptions import PeerIDMismatchesPubkey
 from libp2p.transport.exceptions import OpenConnectionError, SecurityUpgradeFailure
 from multiaddr import Multiaddr
 
@@ -76,7 +77,7 @@ class Quic:
             connection = await endpoint.dial(_place(ip, port))
         if connection.peer_id != peer_id:
             connection.hang_up(limits.QUIC_BAD_CERTIFICATE)
-            raise SecurityUpgradeFailure("another peer than expected answered")
+            raise SecurityUpgradeFailure("another peer than expected answered") from PeerIDMismatchesPubkey()
         return connection
 
     def spray(self, address: Multiaddr) -> None:

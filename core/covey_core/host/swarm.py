@@ -192,7 +192,7 @@ class CoveySwarm(Swarm):
             if is_dialer and punch not in self.punches:
                 raise SwarmException("another dial of that punch was quicker")
             raw = RawConnection(stream, initiator=is_dialer, addresses=[remote])
-            return await self._upgrade(raw, punch.target if is_dialer else None)
+            return await self._upgrade(raw, punch.target if is_dialer else None, punched=is_dialer)
 
     async def _live_quic(self, muxed: QuicMuxed) -> None:
         with self._counted_upgrade(), trio.fail_after(limits.UPGRADE_SECONDS):
@@ -275,9 +275,11 @@ class CoveySwarm(Swarm):
         del maddr
         return (await self._upgrade(raw_conn, None)).muxed_conn
 
-    async def upgrade(self, raw: IRawConnection, peer_id: ID | None, *, expected: ID | None = None) -> Connection:
+    async def upgrade(
+        self, raw: IRawConnection, peer_id: ID | None, *, expected: ID | None = None, punched: bool = False
+    ) -> Connection:
         """Make a connection of a byte stream: as dialer of `peer_id`, or without it as listener of `expected`."""
-        return await self._upgrade(raw, peer_id, expected=expected)
+        return await self._upgrade(raw, peer_id, expected=expected, punched=punched)
 
     async def _upgrade(
         self,
@@ -286,6 +288,7 @@ class CoveySwarm(Swarm):
         *,
         from_listen_port: bool = False,
         expected: ID | None = None,
+        punched: bool = False,
     ) -> Connection:
         done = False
         from_listen_port = from_listen_port or tcp.from_listen_port(raw)
@@ -298,9 +301,8 @@ class CoveySwarm(Swarm):
                 if expected not in {None, remote}:
                     raise WrongPeer("another peer than expected answered")
                 muxed = await self.upgrader.upgrade_connection(secured, remote)
-                connection = await self.add_conn(
-                    muxed, "inbound" if peer_id is None else "outbound", from_listen_port=from_listen_port
-                )
+                direction = "inbound" if peer_id is None else "outbound"
+                connection = await self.add_conn(muxed, direction, from_listen_port=from_listen_port, punched=punched)
             done = True
             return connection
         finally:
@@ -309,10 +311,16 @@ class CoveySwarm(Swarm):
                     await raw.close()
 
     async def add_conn(
-        self, muxed_conn: IMuxedConn, direction: str = "unknown", *, from_listen_port: bool = False
+        self,
+        muxed_conn: IMuxedConn,
+        direction: str = "unknown",
+        *,
+        from_listen_port: bool = False,
+        punched: bool = False,
     ) -> Connection:
         """Take a multiplexed connection into the table, start its tasks and tell those who listen."""
         connection = Connection(muxed_conn, self, inbound=direction == "inbound", from_listen_port=from_listen_port)
+        connection.punched = punched
         if len(self.get_connections()) >= self._max_connections:
             self.counts.refused(inbound=connection.inbound)
             await connection.close()
