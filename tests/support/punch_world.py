@@ -19,6 +19,7 @@ from covey_core.host import Connected, ConnectionInfo, Identified, ProtocolRefus
 from covey_core.network import Network, new_network
 from covey_core.peers import PeerId
 from covey_core.wire.dcutr import DCUTR_PROTOCOL
+from covey_core.wire.framing import FrameDecoder
 
 RELAY_ADDR = "/ip4/45.79.10.10/tcp/4001"
 _numbers = itertools.count(1)
@@ -115,16 +116,25 @@ class FakeHost:
         for one in self._subscribers:
             one.send_nowait(event)
 
-    async def open_stream(self, peer: PeerId, protocol: str, *, on: int | None = None) -> FakeStream:
+    async def open_stream(
+        self, peer: PeerId, protocol: str, *, on: int | None = None, early: bytes = b""
+    ) -> FakeStream:
         connection = next((one for one in self.connections(peer) if one.number == on), None)
         if connection is None:
             raise Unreachable("not connected")
-        await trio.sleep(2 * self.world.delay)
         other = self.world.hosts[peer]
         if protocol not in other.handlers:
+            await trio.sleep(2 * self.world.delay)
             raise ProtocolRefused("not spoken")
         self.opened += 1
-        return self.world.stream(self, other, connection, protocol)
+        await trio.lowlevel.checkpoint()
+        stream = self.world.stream(self, other, connection, protocol, after=self.world.delay)
+        decoder = FrameDecoder(limit=4096)
+        decoder.feed(early)
+        while (frame := decoder.next_frame()) is not None:
+            await stream.write_frame(frame, limit=4096)
+        await trio.sleep(2 * self.world.delay)
+        return stream
 
     async def connect(self, peer: PeerId, addrs: Sequence[str], *, timeout_seconds: float) -> None:
         self.dialed.append(tuple(addrs))
@@ -167,6 +177,7 @@ class World:
     dialable: set[str] = field(default_factory=set)
     punching: set[tuple[PeerId, PeerId]] = field(default_factory=set)
     said: list[bytes] = field(default_factory=list)
+    streams: list[FakeStream] = field(default_factory=list)
     nursery: trio.Nursery | None = None
 
     def host(self, peer_id: PeerId, *addrs: str) -> FakeHost:
@@ -206,7 +217,9 @@ class World:
         host.listens.setdefault(info.peer, self.hosts[info.peer].addrs)
         host.tell(Identified(replace(info)))
 
-    def stream(self, opener: FakeHost, other: FakeHost, connection: ConnectionInfo, protocol: str) -> FakeStream:
+    def stream(
+        self, opener: FakeHost, other: FakeHost, connection: ConnectionInfo, protocol: str, *, after: float = 0.0
+    ) -> FakeStream:
         """Open a stream; the other side's handler runs."""
         assert self.nursery is not None
         theirs = next(
@@ -216,11 +229,13 @@ class World:
         )
         near, far = FakeStream(self, other.peer_id, connection), FakeStream(self, opener.peer_id, theirs)
         near.other, far.other = far, near
-        self.nursery.start_soon(self._serve, other, protocol, far)
+        self.streams += [near, far]
+        self.nursery.start_soon(self._serve, other, protocol, far, after)
         return near
 
     @staticmethod
-    async def _serve(host: FakeHost, protocol: str, stream: FakeStream) -> None:
+    async def _serve(host: FakeHost, protocol: str, stream: FakeStream, after: float) -> None:
+        await trio.sleep(after)
         try:
             await host.handlers[protocol](stream)
         except (StreamLost, trio.TooSlowError):
@@ -229,9 +244,12 @@ class World:
             await stream.close()
 
     def cut(self, one: FakeHost, other: FakeHost) -> None:
-        """End every connection between two hosts, without a word."""
+        """End every connection between two hosts, and all streams."""
         one.standing = [item for item in one.standing if item.peer != other.peer_id]
         other.standing = [item for item in other.standing if item.peer != one.peer_id]
+        for stream in self.streams:
+            stream.is_reset = True
+            stream.give(StreamLost("the connection was lost"))
 
 
 @asynccontextmanager

@@ -18,6 +18,7 @@ from covey_core.limits import DCUTR_MESSAGE_BYTES
 from covey_core.peers import PeerId
 from covey_core.wire.dcutr import DCUTR_PROTOCOL, decode_hole_punch, encode_hole_punch
 from covey_core.wire.direct_addr import DirectAddr
+from covey_core.wire.framing import encode_frame
 from covey_node import limits
 from covey_node.protocol.dcutr import (
     Command,
@@ -32,8 +33,8 @@ from covey_node.protocol.dcutr import (
 )
 from covey_node.protocol.punch_log import Ending, PunchOutcome, Reason, Side
 
-Before = Callable[[trio.Nursery], Awaitable[bool]]
-"""What is done beside opening the first stream; what it starts ends with the punch. False: no punch after all."""
+Beside = Callable[[trio.Nursery], Awaitable[None]]
+"""What is done while the first CONNECT is under way and is over before SYNC; what it starts ends with the punch."""
 
 _BACKLOG = 8  # inputs that wait for the machine: a peer that writes more waits
 _NOBODY_THERE = "refused"
@@ -45,6 +46,7 @@ class PunchRun:
     def __init__(self, host: Host, peer: PeerId, machine: Initiator | Receiver, *, connection: int | None) -> None:
         self.peer = peer
         self.machine = machine
+        self.attempts = 0
         self.identified = trio.Event()
         self.over = trio.Event()
         self._host = host
@@ -53,7 +55,9 @@ class PunchRun:
         self._stream: Stream | None = None
         self._reading = trio.CancelScope()
         self._punching = trio.CancelScope()
+        self._is_punching = False
         self._early = trio.Event()
+        self._prepared = trio.Event()
         self._scope = trio.CancelScope()
         self._result = PunchResult(None, ())
         self._direct: ConnectionInfo | None = None
@@ -67,7 +71,7 @@ class PunchRun:
     @property
     def may_yield(self) -> bool:
         """Whether nothing has been agreed yet: a peer that starts as well may then have it."""
-        return self.machine.attempts == 0 and self.machine.state in {State.OPENING, State.CONNECT_SENT}
+        return self.attempts == 0 and self.machine.state is State.CONNECT_SENT
 
     def stop(self, ending: Ending = Ending.CANCELLED, reason: Reason | None = None) -> None:
         """End it now."""
@@ -76,14 +80,14 @@ class PunchRun:
 
     def stands(self, connection: ConnectionInfo) -> None:
         """A direct connection to the peer came to stand, whoever dialed it."""
-        if self.machine.state is State.PUNCHING:
+        if self._is_punching:
             self._early.set()  # the host counts it to the punch
             return
         self._direct = connection
-        self._stopped = Finish(Ending.SUCCESS if self.machine.attempts else Ending.DIRECT)
+        self._stopped = Finish(Ending.SUCCESS if self.attempts else Ending.DIRECT)
         self._scope.cancel()
 
-    async def run(self, stream: Stream | None = None, *, before: Before | None = None) -> PunchOutcome:
+    async def run(self, stream: Stream | None = None, *, beside: Beside | None = None) -> PunchOutcome:
         """Punch; `stream` is the peer's when it started."""
         began = trio.current_time()
         end = Finish(Ending.CANCELLED)
@@ -92,7 +96,7 @@ class PunchRun:
                 async with trio.open_nursery() as nursery:
                     if stream is not None:
                         self._take(stream, nursery)
-                    end = await self._follow(nursery, before)
+                    end = await self._follow(nursery, beside)
                     nursery.cancel_scope.cancel()
             if self._stopped is not None:
                 end = self._stopped
@@ -100,24 +104,34 @@ class PunchRun:
             await self._end_stream(reset=end.reset)
         return self._outcome(end, trio.current_time() - began)
 
-    async def _follow(self, nursery: trio.Nursery, before: Before | None) -> Finish:
+    async def _follow(self, nursery: trio.Nursery, beside: Beside | None) -> Finish:
+        if beside is None:
+            self._prepared.set()
+        else:
+            nursery.start_soon(self._prepare, nursery, beside)
         commands = self.machine.begin(now=trio.current_time())
         while True:
             for command in commands:
                 match command:
                     case Finish():
                         return command
-                    case OpenStream() if isinstance(self.machine, Initiator):
-                        nursery.start_soon(self._open, self.machine, nursery, before)
-                        before = None
+                    case OpenStream(message) if isinstance(self.machine, Initiator):
+                        nursery.start_soon(self._open, self.machine, encode_hole_punch(message), nursery)
                     case Send(message):
+                        await self._prepared.wait()
                         if not await self._write(encode_hole_punch(message)):
                             return Finish(Ending.FAILED, Reason.NO_STREAM, reset=True)
                     case Punch():
+                        self.attempts += 1
+                        self._is_punching = True
                         nursery.start_soon(self._punch, command)
                     case StopPunch():
                         self._punching.cancel()
             commands = await self._next()
+
+    async def _prepare(self, nursery: trio.Nursery, beside: Beside) -> None:
+        await beside(nursery)
+        self._prepared.set()
 
     async def _next(self) -> list[Command]:
         deadline = self.machine.deadline
@@ -125,28 +139,16 @@ class PunchRun:
             return (await self._receive.receive())()
         return self.machine.timed_out(now=trio.current_time())
 
-    async def _open(self, machine: Initiator, nursery: trio.Nursery, before: Before | None) -> None:
+    async def _open(self, machine: Initiator, first: bytes, nursery: trio.Nursery) -> None:
         await self._end_stream(reset=False)
-        wanted, stream, problem = True, None, Reason.NO_STREAM
-
-        async def prepare() -> None:
-            nonlocal wanted
-            wanted = before is None or await before(nursery)
-
-        async with trio.open_nursery() as both:
-            both.start_soon(prepare)
-            try:
-                stream = await self._host.open_stream(self.peer, DCUTR_PROTOCOL, on=self._connection)
-            except CoveyError:
-                problem = Reason.NO_STREAM if self._relayed_stands() else Reason.RELAY_LIMIT
-        if not wanted:
-            self._stream = stream
-            self.stop(Ending.CANCELLED)
-        elif stream is None:
+        frame = encode_frame(first, limit=DCUTR_MESSAGE_BYTES)
+        try:
+            stream = await self._host.open_stream(self.peer, DCUTR_PROTOCOL, on=self._connection, early=frame)
+        except CoveyError:
+            problem = Reason.NO_STREAM if self._relayed_stands() else Reason.RELAY_LIMIT
             await self._send.send(partial(machine.not_opened, problem))
         else:
             self._take(stream, nursery)
-            await self._send.send(lambda: machine.opened(now=trio.current_time()))
 
     def _take(self, stream: Stream, nursery: trio.Nursery) -> None:
         self._stream = stream
@@ -178,13 +180,14 @@ class PunchRun:
     async def _punch(self, punch: Punch) -> None:
         self._punching = trio.CancelScope()
         with self._punching:
-            with trio.move_on_at(punch.at):
+            with trio.move_on_after(punch.after_seconds):
                 await self._early.wait()
             self._result = await self._host.punch(
                 self.peer, punch.addrs, client=punch.client, window_seconds=punch.window_seconds
             )
         if self._punching.cancelled_caught:
             return
+        self._is_punching = False
         found = self._result.addresses
         refused = bool(found) and all(one.reason == _NOBODY_THERE for one in found)
         stands = self._result.connection is not None
@@ -210,7 +213,7 @@ class PunchRun:
             peer=self.peer,
             at=time.time(),
             side=self.side,
-            attempts=self.machine.attempts,
+            attempts=self.attempts,
             outcome=ending,
             reason=reason,
             seconds=seconds,

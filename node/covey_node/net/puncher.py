@@ -20,7 +20,7 @@ from covey_core.peers import PeerId
 from covey_core.wire.dcutr import DCUTR_PROTOCOL
 from covey_node import limits
 from covey_node.net.interfaces import expand
-from covey_node.net.punch_run import Before, PunchRun
+from covey_node.net.punch_run import Beside, PunchRun
 from covey_node.protocol.allowance import Allowance
 from covey_node.protocol.dcutr import Initiator, Receiver
 from covey_node.protocol.punch_addrs import candidates, nearby, outside, punchable
@@ -57,6 +57,7 @@ class Puncher:
             window_seconds=60,
             keys_max=limits.STRANGERS_KEPT,
         )
+        self._heard = trio.Event()
         self.log = PunchLog()
         host.handle(DCUTR_PROTOCOL, self._serve)
 
@@ -70,8 +71,11 @@ class Puncher:
                 async for event in events:
                     if isinstance(event, Connected):
                         self._came(event.connection, nursery)
-                    elif isinstance(event, Identified) and event.peer in self._runs:
-                        self._runs[event.peer].identified.set()
+                    elif isinstance(event, Identified):
+                        self._heard.set()
+                        self._heard = trio.Event()
+                        if event.peer in self._runs:
+                            self._runs[event.peer].identified.set()
 
     def _came(self, connection: ConnectionInfo, nursery: trio.Nursery) -> None:
         run = self._runs.get(connection.peer)
@@ -98,7 +102,7 @@ class Puncher:
 
     async def _initiate(self, connection: ConnectionInfo) -> PunchOutcome:
         peer = connection.peer
-        if peer in self._runs:  # another task of this moment was first
+        if not await self._is_welcome(peer) or peer in self._runs:
             return _nothing(peer, Ending.CANCELLED)
         if len(self._runs) >= limits.PUNCHES_MAX or not self._may_fail(peer):
             return self._note(_nothing(peer, Ending.FAILED, Reason.BACKOFF))
@@ -108,39 +112,50 @@ class Puncher:
             Initiator(self._own_addrs, self._choose, partial(self._is_covey, peer)),
             connection=connection.number,
         )
-        return await self._carry_out(run, before=partial(self._before, run))
+        return await self._carry_out(run, beside=partial(self._dial_plainly, run))
 
-    async def _before(self, run: PunchRun, nursery: trio.Nursery) -> bool:
-        """Step 0: wait for what the peer says of itself, and dial it where that needs no hole."""
-        peer, scope = run.peer, self._host.network.scope
+    async def _is_welcome(self, peer: PeerId) -> bool:
+        """Whether we punch with a peer; returns when we have something to tell it, after a second at the latest."""
         if self._knows is not None and not await self._knows(peer):
             return False
+        with trio.move_on_after(limits.PUNCH_IDENTIFY_SECONDS):
+            while not self._own_addrs():  # the relay has not said yet where it sees us
+                await self._heard.wait()
+        return True
+
+    async def _dial_plainly(self, run: PunchRun, nursery: trio.Nursery) -> None:
+        """Step 0: wait for what the peer says of itself, and dial it where that needs no hole."""
+        peer, scope = run.peer, self._host.network.scope
         if self._host.agent(peer) is None:
             with trio.move_on_after(limits.PUNCH_IDENTIFY_SECONDS):
                 await run.identified.wait()
         named = self._host.listen_addrs_of(peer)
         if self._knows is not None and (close := nearby(named, expand(self._host.addrs), scope=scope)):
-            nursery.start_soon(self._dial, peer, close)
+            nursery.start_soon(self._dial, run, close)
         if far := outside(named, scope=scope):
-            await self._dial(peer, far)
-        return True
+            await self._dial(run, far)
 
-    async def _dial(self, peer: PeerId, addrs: Sequence[str]) -> None:
+    async def _dial(self, run: PunchRun, addrs: Sequence[str]) -> None:
         try:
-            await self._host.connect(peer, addrs, timeout_seconds=limits.PUNCH_DIRECT_SECONDS)
+            await self._host.connect(run.peer, addrs, timeout_seconds=limits.PUNCH_DIRECT_SECONDS)
         except CoveyError as exc:
             log.debug("node.punch.not_reached_directly", problem=type(exc).__name__)
+        for connection in self._host.connections(run.peer):
+            if connection.admitted and not connection.relayed:
+                run.stands(connection)
 
     async def _serve(self, stream: Stream) -> None:
         """A peer starts: only the one that received the relayed connection may, as in go-libp2p and rust-libp2p."""
         peer = stream.peer
-        if not self._is_theirs_to_start(stream) or self._directly(peer) or not await self._make_way(peer):
+        if not self._is_theirs_to_start(stream) or self._directly(peer) or not await self._is_welcome(peer):
             await stream.reset()
             return
-        if self._knows is not None and not await self._knows(peer):
-            await stream.reset()
-            return
-        if peer in self._runs or len(self._runs) >= limits.PUNCHES_MAX or not self._may_fail(peer):
+        if (
+            not await self._make_way(peer)
+            or peer in self._runs
+            or len(self._runs) >= limits.PUNCHES_MAX
+            or not self._may_fail(peer)
+        ):
             await stream.reset()
             return
         run = PunchRun(self._host, peer, Receiver(self._own_addrs, self._choose), connection=None)
@@ -168,11 +183,11 @@ class Puncher:
         return True
 
     async def _carry_out(
-        self, run: PunchRun, *, stream: Stream | None = None, before: Before | None = None
+        self, run: PunchRun, *, stream: Stream | None = None, beside: Beside | None = None
     ) -> PunchOutcome:
         self._runs[run.peer] = run
         try:
-            outcome = await run.run(stream, before=before)
+            outcome = await run.run(stream, beside=beside)
         finally:
             del self._runs[run.peer]
             run.over.set()

@@ -25,7 +25,9 @@ Choose = Callable[[Sequence[bytes], Sequence[str]], tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True)
 class OpenStream:
-    """Open a new stream for the next exchange, on the relayed connection; the old one ends."""
+    """Open a new stream on the relayed connection, `message` being the first on it; the old one ends."""
+
+    message: HolePunch
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +39,11 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Punch:
-    """Dial `addrs` from time `at` on, as Noise and Yamux client or server, and tell what came of it."""
+    """Wait, then dial `addrs`, as Noise and Yamux client or server, and tell what came of it."""
 
     addrs: tuple[str, ...]
     client: bool
-    at: float
+    after_seconds: float
     window_seconds: float
 
 
@@ -65,7 +67,6 @@ Command = OpenStream | Send | Punch | StopPunch | Finish
 class State(Enum):
     """Where one side stands."""
 
-    OPENING = "opening a stream"
     CONNECT_SENT = "CONNECT sent"
     CONNECT_AWAITED = "CONNECT awaited"
     SYNC_AWAITED = "SYNC awaited"
@@ -87,26 +88,18 @@ class Initiator:
         self._sent_at = 0.0
         self._exchanges_on_stream = 0
         self._stream_is_open = False
-        self.state = State.OPENING
+        self.state = State.CONNECT_SENT
         self.attempts = 0
         self.rtt_seconds: float | None = None
         self.deadline: float | None = None
 
     def begin(self, *, now: float) -> list[Command]:
         """Start."""
-        return self._open(now)
-
-    def opened(self, *, now: float) -> list[Command]:
-        """The stream stands."""
-        if self.state is not State.OPENING:
-            return []
-        self._stream_is_open = True
-        self._exchanges_on_stream = 0
         return self._connect(now)
 
     def not_opened(self, reason: Reason = Reason.NO_STREAM) -> list[Command]:
         """There is no stream to be had."""
-        return self._finish(Ending.FAILED, reason) if self.state is State.OPENING else []
+        return self._finish(Ending.FAILED, reason)
 
     def received(self, message: HolePunch, *, now: float) -> list[Command]:
         """A message came."""
@@ -124,7 +117,7 @@ class Initiator:
         self.deadline = None
         return [
             Send(HolePunch(HolePunchType.SYNC)),
-            Punch(addrs, client=_are_swapped(self._exchanges_on_stream), at=now + rtt / 2, window_seconds=window(rtt)),
+            Punch(addrs, _are_swapped(self._exchanges_on_stream), after_seconds=rtt / 2, window_seconds=window(rtt)),
         ]
 
     def punched(self, *, stands: bool, refused: bool, now: float) -> list[Command]:
@@ -135,9 +128,9 @@ class Initiator:
             return []
         if self.attempts >= limits.PUNCH_ATTEMPTS:
             return self._finish(Ending.FAILED, Reason.REFUSED if refused else Reason.DIAL_TIMEOUT)
-        if self._stream_is_open and self._shares_stream():
-            return self._connect(now)
-        return self._open(now)
+        if not self._shares_stream():
+            self._stream_is_open = False
+        return self._connect(now)
 
     def ended(self) -> list[Command]:
         """The peer ended the stream, or it was lost. After SYNC nobody needs it; others close it then."""
@@ -152,13 +145,7 @@ class Initiator:
         """`deadline` has come."""
         if self.deadline is None or now < self.deadline:
             return []
-        reason = Reason.NO_STREAM if self.state is State.OPENING else Reason.SYNC_TIMEOUT
-        return self._finish(Ending.FAILED, reason, reset=True)
-
-    def _open(self, now: float) -> list[Command]:
-        self.state = State.OPENING
-        self.deadline = now + limits.PUNCH_STREAM_SECONDS + limits.PUNCH_DIRECT_SECONDS + limits.PUNCH_IDENTIFY_SECONDS
-        return [OpenStream()]
+        return self._finish(Ending.FAILED, Reason.SYNC_TIMEOUT, reset=True)
 
     def _connect(self, now: float) -> list[Command]:
         self._own = self._ask_own()
@@ -167,7 +154,11 @@ class Initiator:
         self.state = State.CONNECT_SENT
         self._sent_at = now
         self.deadline = now + limits.PUNCH_ANSWER_SECONDS
-        return [Send(connect_message(self._own))]
+        if self._stream_is_open:
+            return [Send(connect_message(self._own))]
+        self._stream_is_open = True
+        self._exchanges_on_stream = 0
+        return [OpenStream(connect_message(self._own))]
 
     def _finish(self, ending: Ending, reason: Reason | None = None, *, reset: bool = False) -> list[Command]:
         if self.state is State.OVER:
@@ -200,7 +191,7 @@ class Receiver:
         if self.state is State.OVER:
             return []
         if self.state is State.SYNC_AWAITED:
-            return self._synced(message, now)
+            return self._synced(message)
         if message.type is not HolePunchType.CONNECT or self.attempts >= limits.PUNCH_ATTEMPTS:
             return self._finish(Ending.FAILED, Reason.PROTOCOL, reset=True)
         stop: list[Command] = [StopPunch()] if self.state is State.PUNCHING else []
@@ -246,14 +237,14 @@ class Receiver:
             return self._give_up()
         return self._finish(Ending.FAILED, Reason.SYNC_TIMEOUT, reset=True)
 
-    def _synced(self, message: HolePunch, now: float) -> list[Command]:
+    def _synced(self, message: HolePunch) -> list[Command]:
         if message.type is not HolePunchType.SYNC:
             return self._finish(Ending.FAILED, Reason.PROTOCOL, reset=True)
         self.attempts += 1
         self.state = State.PUNCHING
         self.deadline = None
         seconds = limits.PUNCH_WINDOW_SECONDS_MAX
-        return [Punch(self._addrs, client=not _are_swapped(self.attempts), at=now, window_seconds=seconds)]
+        return [Punch(self._addrs, not _are_swapped(self.attempts), after_seconds=0.0, window_seconds=seconds)]
 
     def _give_up(self) -> list[Command]:
         return self._finish(Ending.FAILED, Reason.REFUSED if self._refused else Reason.DIAL_TIMEOUT)

@@ -49,8 +49,7 @@ def receiver(*, own: tuple[str, ...] = ALICE) -> Receiver:
 
 def synced(machine: Initiator, *, rtt: float = 0.08, now: float = 1.0) -> list[Command]:
     """An initiator that just got the answer to its CONNECT."""
-    machine.begin(now=0)
-    machine.opened(now=now)
+    machine.begin(now=now)
     return machine.received(CONNECT_A, now=now + rtt)
 
 
@@ -59,12 +58,12 @@ def synced(machine: Initiator, *, rtt: float = 0.08, now: float = 1.0) -> list[C
 
 def test_the_initiator_waits_half_the_round_trip_time_and_punches_as_server() -> None:
     machine = initiator()
-    assert machine.begin(now=0) == [OpenStream()]
-    assert machine.opened(now=1) == [Send(CONNECT_B)]
-    assert machine.received(CONNECT_A, now=1.08) == [
-        Send(SYNC),
-        Punch(ALICE, client=False, at=pytest.approx(1.12), window_seconds=pytest.approx(window(0.08))),
-    ]
+    assert machine.begin(now=1) == [OpenStream(CONNECT_B)]
+    sync, punch = machine.received(CONNECT_A, now=1.08)
+    assert sync == Send(SYNC)
+    assert isinstance(punch, Punch)
+    assert (punch.addrs, punch.client, punch.after_seconds) == (ALICE, False, pytest.approx(0.04))
+    assert punch.window_seconds == pytest.approx(window(0.08))
 
 
 def test_the_receiver_punches_at_once_when_sync_comes_and_as_client() -> None:
@@ -72,7 +71,7 @@ def test_the_receiver_punches_at_once_when_sync_comes_and_as_client() -> None:
     assert machine.begin(now=0) == []
     assert machine.received(CONNECT_B, now=1) == [Send(CONNECT_A)]
     (punch,) = machine.received(SYNC, now=2)
-    assert punch == Punch(BOB, client=True, at=2, window_seconds=limits.PUNCH_WINDOW_SECONDS_MAX)
+    assert punch == Punch(BOB, client=True, after_seconds=0, window_seconds=limits.PUNCH_WINDOW_SECONDS_MAX)
 
 
 def test_a_covey_gets_three_exchanges_on_one_stream_with_the_roles_swapped_in_the_last() -> None:
@@ -104,8 +103,7 @@ def test_others_get_a_new_stream_for_each_attempt_and_the_roles_never_swap() -> 
     commands = synced(machine)
     for _ in range(2):
         assert commands[-1].client is False  # type: ignore[union-attr]
-        assert machine.punched(stands=False, refused=False, now=5) == [OpenStream()]
-        assert machine.opened(now=6) == [Send(CONNECT_B)]
+        assert machine.punched(stands=False, refused=False, now=6) == [OpenStream(CONNECT_B)]
         commands = machine.received(CONNECT_A, now=6.1)
     assert commands[-1].client is False  # type: ignore[union-attr]
     assert machine.punched(stands=False, refused=True, now=5) == [Finish(Ending.FAILED, Reason.REFUSED)]
@@ -115,7 +113,7 @@ def test_a_covey_that_ended_the_stream_gets_a_new_one() -> None:
     machine = initiator(shares=True)
     synced(machine)
     assert machine.ended() == []
-    assert machine.punched(stands=False, refused=False, now=5) == [OpenStream()]
+    assert machine.punched(stands=False, refused=False, now=5) == [OpenStream(CONNECT_B)]
 
 
 def test_each_exchange_measures_its_own_round_trip_time() -> None:
@@ -123,7 +121,7 @@ def test_each_exchange_measures_its_own_round_trip_time() -> None:
     synced(machine, rtt=2.0)
     machine.punched(stands=False, refused=False, now=10)
     commands = machine.received(CONNECT_A, now=10.1)
-    assert commands[-1].at == pytest.approx(10.15)  # type: ignore[union-attr]
+    assert commands[-1].after_seconds == pytest.approx(0.05)  # type: ignore[union-attr]
 
 
 def test_a_connect_while_the_receiver_punches_begins_the_next_exchange() -> None:
@@ -160,24 +158,24 @@ def test_an_initiator_that_leaves_before_sync_is_no_failure() -> None:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda: _last(initiator(own=()), lambda m: [m.begin(now=0), m.opened(now=0)]), Reason.NO_PUBLIC_ADDR),
+        (lambda: _last(initiator(own=()), lambda m: [m.begin(now=0)]), Reason.NO_PUBLIC_ADDR),
         (lambda: _last(initiator(), lambda m: [m.begin(now=0), m.not_opened()]), Reason.NO_STREAM),
-        (lambda: _last(initiator(), lambda m: [m.begin(now=0), m.opened(now=0), m.ended()]), Reason.REFUSED),
+        (lambda: _last(initiator(), lambda m: [m.begin(now=0), m.ended()]), Reason.REFUSED),
         (
             lambda: _last(
                 initiator(),
-                lambda m: [m.begin(now=0), m.opened(now=0), m.received(HolePunch(HolePunchType.CONNECT), now=1)],
+                lambda m: [m.begin(now=0), m.received(HolePunch(HolePunchType.CONNECT), now=1)],
             ),
             Reason.NO_PUBLIC_ADDR,
         ),
         (
-            lambda: _last(initiator(), lambda m: [m.begin(now=0), m.opened(now=0), m.received(SYNC, now=1)]),
+            lambda: _last(initiator(), lambda m: [m.begin(now=0), m.received(SYNC, now=1)]),
             Reason.PROTOCOL,
         ),
         (
             lambda: _last(
                 initiator(),
-                lambda m: [m.begin(now=0), m.opened(now=0), m.timed_out(now=limits.PUNCH_ANSWER_SECONDS)],
+                lambda m: [m.begin(now=0), m.timed_out(now=limits.PUNCH_ANSWER_SECONDS)],
             ),
             Reason.SYNC_TIMEOUT,
         ),
@@ -210,7 +208,6 @@ def _last(machine: object, steps: Callable[..., list[list[Command]]]) -> Finish:
 def test_addresses_that_all_lead_nowhere_for_us_are_no_common_transport() -> None:
     machine = Initiator(lambda: BOB, lambda _told, _ours: (), lambda: True)
     machine.begin(now=0)
-    machine.opened(now=0)
     assert machine.received(CONNECT_A, now=1) == [Finish(Ending.FAILED, Reason.NO_COMMON_TRANSPORT, reset=True)]
 
 
@@ -235,7 +232,7 @@ class World:
     shares: bool
     now: float = 0.0
     queue: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
-    punches: dict[str, list[Punch]] = field(default_factory=lambda: {"i": [], "r": []})
+    punches: dict[str, list[tuple[float, bool]]] = field(default_factory=lambda: {"i": [], "r": []})
     ends: dict[str, Finish] = field(default_factory=dict)
     sent: int = 0
     ids: itertools.count[int] = field(default_factory=itertools.count)
@@ -274,8 +271,9 @@ class World:
         assert side not in self.ends or commands == []
         for command in commands:
             match command:
-                case OpenStream():
-                    self.later(0.01, self.open)
+                case OpenStream(message):
+                    self.open()
+                    self.carry("i", message)
                 case Send(message):
                     self.carry(side, message)
                 case Punch():
@@ -286,11 +284,11 @@ class World:
 
     def punch(self, side: str, command: Punch) -> None:
         assert command.addrs
-        self.punches[side[0]].append(command)
+        self.punches[side[0]].append((self.now + command.after_seconds, command.client))
         stands = self.works_at is not None and len(self.punches["i"]) > self.works_at
         seconds = 0.1 if stands else command.window_seconds
         self.later(
-            command.at - self.now + seconds,
+            command.after_seconds + seconds,
             lambda: self.do(side, self.machine(side).punched(stands=stands, refused=False, now=self.now)),
         )
 
@@ -315,7 +313,6 @@ class World:
         self.streams += 1
         self.receivers.append(Receiver(lambda: ALICE, choose))
         self.do(f"r{self.streams - 1}", self.receivers[-1].begin(now=self.now))
-        self.do("i", self.i.opened(now=self.now))
 
     def carry(self, side: str, message: HolePunch) -> None:
         other = self.other(side)
@@ -369,8 +366,8 @@ def test_over_a_good_wire_both_begin_at_the_same_moment_in_opposite_roles(
     attempts = 3 if works_at is None else works_at + 1
     assert len(world.punches["i"]) == len(world.punches["r"]) == attempts
     for ours, theirs in zip(world.punches["i"], world.punches["r"], strict=True):
-        assert ours.at == pytest.approx(theirs.at)
-        assert ours.client is not theirs.client
+        assert ours[0] == pytest.approx(theirs[0])
+        assert ours[1] is not theirs[1]
     if works_at is not None:
         assert world.ends["i"].ending is Ending.SUCCESS
         assert world.ends[f"r{world.streams - 1}"].ending is Ending.SUCCESS
