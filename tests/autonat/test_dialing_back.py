@@ -71,6 +71,16 @@ async def test_the_dial_back_comes_from_another_peer_and_another_port_although_t
         assert [info.number for info in both.client.connections(both.server.peer_id)] == [known.number]
 
 
+async def test_every_dial_back_comes_from_a_peer_of_its_own(loopback):
+    async with pair(loopback) as both:
+        with both.client.subscribe() as events:
+            peers = set()
+            for _ in range(2):
+                await both.ask()
+                peers.add((await next_stranger(events, both)).peer)
+        assert len(peers) == 2
+
+
 async def test_nothing_is_left_of_a_dial_back(loopback):
     async with pair(loopback) as both:
         with both.client.subscribe() as events, trio.fail_after(10):

@@ -157,11 +157,14 @@ async def test_a_nonce_over_another_transport_than_the_one_in_question_is_none(n
     ids=str,
 )
 async def test_an_answer_that_does_not_hold_together_is_none(network, answer):
+    sent: list[bytes] = []
+
     async def answers(_server: Host, stream: Stream, _request: DialRequest) -> None:
         await write(stream, answer)
-        assert await stream.read_some() == b""
+        sent.append(await stream.read_some())
 
     assert await asked_of(network, answers) is Verdict.FAILED
+    assert sent in ([], [b""])
 
 
 async def test_a_server_that_could_not_connect_and_did_is_not_believed(network):
