@@ -130,33 +130,37 @@ async def test_a_relay_that_is_killed_or_paused_is_replaced_by_the_other_and_no_
 
 
 async def test_a_conversation_moves_to_a_better_path_and_loses_nothing(tmp_path: Path) -> None:
-    async with (
-        running_relay() as (network, _, _),
-        running_node(tmp_path / "alice", network) as alice,
-        running_node(tmp_path / "bob", network) as bob,
-    ):
-        relay = network.relays[0]
-        for node in (alice, bob):
-            while not node._parts.relays.held():
-                await node._parts.relays.wait_change()
-        await alice._parts.relays.dial(peer_in(relay.addrs[0]), relay.addrs, _device(bob))
-        await acquaint(alice, bob)
-        assert bob._parts.dialer.path(_device(alice))[0] is PathKind.RELAYED
-        said: dict[str, Node] = {}
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_keep_talking, alice, "bob", "a", 20, said)
-            nursery.start_soon(_keep_talking, bob, "alice", "b", 20, said)
-            await trio.sleep(0.5)
-            await alice._parts.host.connect(_device(bob), bob._parts.host.addrs)
-        for message, node in said.items():
-            await reaches(node, message, Status.DELIVERED)
-        for node, other in ((alice, bob), (bob, alice)):
-            assert node._parts.dialer.path(_device(other))[0] is not PathKind.RELAYED
-        last = list(said)[-2:]
-        for message in last:
-            assert (await said[message].message(message)).path is not PathKind.RELAYED
-        _all_came_once(await texts(bob, "alice"), "a", range(1, 21))
-        _all_came_once(await texts(alice, "bob"), "b", range(1, 21))
+    with own_network() as net:
+        async with (
+            running_relay() as (network, _, _),
+            running_node(tmp_path / "alice", network) as alice,
+            running_node(tmp_path / "bob", network) as bob,
+        ):
+            net.cut(_listens_on(alice), _listens_on(bob))
+            relay = network.relays[0]
+            for node in (alice, bob):
+                while not node._parts.relays.held():
+                    await node._parts.relays.wait_change()
+            await alice._parts.relays.dial(peer_in(relay.addrs[0]), relay.addrs, _device(bob))
+            await acquaint(alice, bob)
+            assert bob._parts.dialer.path(_device(alice))[0] is PathKind.RELAYED
+            said: dict[str, Node] = {}
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_keep_talking, alice, "bob", "a", 20, said)
+                nursery.start_soon(_keep_talking, bob, "alice", "b", 20, said)
+                await trio.sleep(0.5)
+                net.heal()
+                await alice._parts.host.connect(_device(bob), bob._parts.host.addrs)
+            for message, node in said.items():
+                await reaches(node, message, Status.DELIVERED)
+            for message, node in list(said.items())[-2:]:
+                assert (await node.message(message)).path is not PathKind.RELAYED
+            _all_came_once(await texts(bob, "alice"), "a", range(1, 21))
+            _all_came_once(await texts(alice, "bob"), "b", range(1, 21))
+
+
+def _listens_on(node: Node) -> int:
+    return int(node._parts.host.addrs[0].split("/")[4])
 
 
 def _all_came_once(history: list[str | None], head: str, numbers: range) -> None:
