@@ -1,11 +1,13 @@
 """The network of the NAT tests, brought up once; taken down again, also after a failure."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from tests.e2e.compose import Project, build_images, require_engine
 from tests.nat.homes import Homes
+from tests.nat.lab.topology import LabUnavailable, check_machine
 
 _FAILED = pytest.StashKey[bool]()
 
@@ -16,6 +18,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     outcome = yield
     if outcome.get_result().failed:  # type: ignore[attr-defined]
         item.session.stash[_FAILED] = True
+
+
+def require_lab() -> None:
+    """Skip where there can be no namespace lab, or fail where it is required (COVEY_TEST_REQUIRE_LAB=1, as in CI)."""
+    try:
+        check_machine()
+    except LabUnavailable as problem:
+        if os.environ.get("COVEY_TEST_REQUIRE_LAB") == "1":
+            pytest.fail(f"the lab is required here, but {problem}", pytrace=False)
+        pytest.skip(f"needs network namespaces, but {problem}")
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,11 @@
 """Three meetings of each pair of NAT kinds in the namespace lab, 20 ms a hop; `make bench ONLY=direct` makes 100."""
 
-import os
 from collections.abc import Iterator
 
 import pytest
 
+from tests.nat.conftest import require_lab
 from tests.nat.lab.runs import Meeting, meeting
-from tests.nat.lab.topology import LabUnavailable, check_machine
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
@@ -15,13 +14,8 @@ RUNS = 3
 
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Meeting]:
-    """Alice and bob in the lab; skips where there can be none, fails with COVEY_TEST_REQUIRE_LAB=1 (as in CI)."""
-    try:
-        check_machine()
-    except LabUnavailable as problem:
-        if os.environ.get("COVEY_TEST_REQUIRE_LAB") == "1":
-            pytest.fail(f"the lab is required here, but {problem}", pytrace=False)
-        pytest.skip(f"needs network namespaces, but {problem}")
+    """Alice and bob in the lab, who know each other."""
+    require_lab()
     with meeting() as one:
         yield one
 

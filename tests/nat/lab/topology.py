@@ -12,6 +12,7 @@ the machine. The routers are those of the container tests (deploy/nat/router.sh)
 Owns: namespaces, cables, routers, and their end. Needs root, iproute2, nftables, /dev/net/tun. Never touches: Covey.
 """
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -30,6 +31,7 @@ RELAYS = {"relay-one": "45.10.0.20", "relay-two": "45.20.0.30"}
 ROUTERS = {"a": "45.30.0.101", "b": "45.40.0.102"}
 LANS = {"a": "192.168.1", "b": "10.7.0"}
 _STEP_SECONDS = 30
+_numbers = itertools.count(1)
 
 
 class LabUnavailable(Exception):
@@ -93,7 +95,7 @@ def lab(folder: Path, *, delay_milliseconds: float = DELAY_MILLISECONDS) -> Iter
     """Have the lab for the length of the block; what runs in it then ends with it, also after a failure."""
     check_machine()
     # CI names its run, to find what it left behind when it is killed.
-    one = Lab(f"covey-lab-{os.environ.get('COVEY_E2E_RUN', 'own')}-{os.getpid()}", folder)
+    one = Lab(f"covey-lab-{os.environ.get('COVEY_E2E_RUN', 'own')}-{os.getpid()}-{next(_numbers)}", folder)
     places = (*RELAYS, *(f"router-{host}" for host in ROUTERS), *ROUTERS)
     switch: subprocess.Popen[str] | None = None
     try:
