@@ -27,7 +27,9 @@ _BESIDE = Backoff(limits.RELAY_BESIDE_SECONDS_MIN, limits.RELAY_BESIDE_SECONDS_M
 class RelayWatch:
     """Watches one relay for as long as `run` runs."""
 
-    def __init__(self, host: Host, peer: PeerId, addrs: tuple[str, ...]) -> None:
+    def __init__(self, host: Host, peer: PeerId, addrs: tuple[str, ...], *, beside: bool = True) -> None:
+        """`beside`: keep a connection over the other transport too; only a relay's host keeps both."""
+        self._beside = beside
         self._host = host
         self._peer = peer
         self._addrs = addrs
@@ -46,7 +48,8 @@ class RelayWatch:
     async def run(self) -> None:
         """Watch until no connection is left."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._stay_beside)
+            if self._beside:
+                nursery.start_soon(self._stay_beside)
             while self._direct():
                 await self._doubt.wait(trio.current_time() + limits.RELAY_PING_SECONDS)
                 patience = limits.RELAY_DOUBT_ANSWER_SECONDS if self._in_doubt else limits.RELAY_PING_ANSWER_SECONDS

@@ -33,11 +33,12 @@ log = get_logger("node.relays")
 
 @dataclass(slots=True)
 class Relay:
-    """One relay of the network: who runs it, where it is, and our slot there."""
+    """One relay: who runs it, where it is, and our slot there. A spare one is a contact's node, not the network's."""
 
     operator: str
     peer: PeerId
     addrs: tuple[str, ...]
+    spare: bool = False
     timetable: ReservationTimetable = field(default_factory=ReservationTimetable)
     lost: Alarm = field(default_factory=Alarm)
     doubted_until: float = 0.0  # on trio's clock
@@ -62,9 +63,7 @@ class RelayClient:
         self._any_change = trio.Event()
         self._choose_again = Alarm()
         self.relays = {relay.peer: relay for relay in map(_relay, relays)}
-        self._places = {
-            peer: (networks_of(relay.addrs), order_of(host.peer_id, peer)) for peer, relay in self.relays.items()
-        }
+        self._places = {peer: self._place(relay) for peer, relay in self.relays.items()}
         self._circuits = Circuits(host, lambda peer: peer in self.relays and self._holds(self.relays[peer]))
 
     def held(self) -> tuple[Relay, ...]:
@@ -90,6 +89,23 @@ class RelayClient:
     async def dial(self, relay_peer: PeerId, relay_addrs: tuple[str, ...], peer: PeerId) -> None:
         """Open a circuit to `peer` through a relay and make it a connection; Unreachable says why not."""
         await self._circuits.dial(relay_peer, relay_addrs, peer)
+
+    def add_spare(self, peer: PeerId, addrs: tuple[str, ...]) -> None:
+        """Take a contact's node, reached at `addrs`, for one more relay: asked when those of the network do not do."""
+        if peer not in self.relays:
+            relay = self.relays[peer] = Relay("a contact", peer, addrs, spare=True)
+            self._places[peer] = self._place(relay)
+            self._choose_again.ring()
+
+    def drop_spare(self, peer: PeerId) -> None:
+        """Forget a spare relay and the slot there."""
+        relay = self.relays.get(peer)
+        if relay is None or not relay.spare:
+            return
+        if relay.task is not None:
+            relay.task.cancel()
+        del self.relays[peer]
+        self._changed()
 
     def silent_over_quic(self) -> frozenset[PeerId]:
         """Return the relays that answer over TCP, and not over QUIC although they listen on it."""
@@ -152,7 +168,10 @@ class RelayClient:
     def _candidate(self, relay: Relay) -> Candidate:
         networks, order = self._places[relay.peer]
         table = relay.timetable
-        return Candidate(relay.peer, relay.operator, networks, table.wait_until, table.failures, order)
+        return Candidate(relay.peer, relay.operator, networks, table.wait_until, table.failures, order, relay.spare)
+
+    def _place(self, relay: Relay) -> tuple[frozenset[str], bytes]:
+        return networks_of(relay.addrs), order_of(self._host.peer_id, relay.peer)
 
     async def _hold(self, relay: Relay, scope: trio.CancelScope) -> None:
         """Have a slot at one relay and keep it, until the relay refuses or is lost."""
@@ -177,7 +196,7 @@ class RelayClient:
 
     async def _tend(self, relay: Relay) -> None:
         """Return when the slot is to be renewed; Unreachable when the relay was lost before."""
-        relay.watch = RelayWatch(self._host, relay.peer, relay.addrs)
+        relay.watch = RelayWatch(self._host, relay.peer, relay.addrs, beside=not relay.spare)
         lost = True
 
         async def until_lost(wait: Callable[[], Awaitable[None]], scope: trio.CancelScope) -> None:

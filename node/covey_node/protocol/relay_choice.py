@@ -17,7 +17,10 @@ from covey_node.protocol.addresses import host_of
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One relay. `networks` are its /16s and /32s; before `ready_at` it is not asked; lower `order` comes first."""
+    """One relay. `networks` are its /16s and /32s; before `ready_at` it is not asked; lower `order` comes first.
+
+    A spare one, a contact's node, comes after all others.
+    """
 
     peer: PeerId
     operator: str
@@ -25,6 +28,7 @@ class Candidate:
     ready_at: float = 0.0
     failures: int = 0
     order: bytes = b""
+    spare: bool = False
 
 
 def choose(
@@ -36,7 +40,7 @@ def choose(
     while left and len(chosen) < wanted:
         best = min(
             left,
-            key=lambda one: (_clashes(one, chosen), one.peer not in keeping, one.failures, one.order),
+            key=lambda one: (one.spare, _clashes(one, chosen), one.peer not in keeping, one.failures, one.order),
         )
         left.remove(best)
         chosen.append(best)
