@@ -5,6 +5,7 @@ libp2p specs, DCUtR. Never touches: the agreement on when, and which addresses a
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final
 
@@ -51,7 +52,7 @@ class Punch:
         self.target: Final = target
         self.is_client: Final = client
         self.ips: frozenset[str] = frozenset()
-        self.pace: Final = Pace()
+        self._pace: Final = Pace()
         self._swarm: Final = swarm
         self._scope: Final = scope
         self._arrived, self._arrivals = trio.open_memory_channel[Connection](limits.MAX_CONNECTIONS_PER_PEER)
@@ -76,6 +77,10 @@ class Punch:
         finally:
             self._swarm.punches.discard(self)
         return self._result(addrs)
+
+    def tcp_handshake(self) -> AbstractContextManager[None]:
+        """Say that a TCP connection stands and is being upgraded, for the length of the block."""
+        return self._pace.tcp_handshake()
 
     def met(self, connection: Connection) -> None:
         """Hear of a new connection, whoever's it is: a direct one of the peer may be what we are waiting for."""
@@ -103,7 +108,7 @@ class Punch:
             nursery.start_soon(admitted, connection)
 
     async def _dial(self, address: Multiaddr) -> None:
-        dials = Dials(self._swarm, self.target, self.pace, client=self.is_client)
+        dials = Dials(self._swarm, self.target, self._pace, client=self.is_client)
         with Contained() as outcome:
             await dials.run(address, failed=lambda reason: self._failed.__setitem__(str(address), reason))
         if outcome.error is not None:

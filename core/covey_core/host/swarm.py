@@ -6,15 +6,13 @@ Never touches: protocols, admission.
 """
 
 import math
-import os
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Final, Protocol
 
 import structlog
 import trio
-from cryptography.exceptions import InvalidTag
 from libp2p.abc import IMuxedConn, INetConn, INetStream, IPeerStore, IRawConnection, ITransport
 from libp2p.io.abc import ReadWriteCloser
 from libp2p.network.config import ConnectionConfig, RetryConfig
@@ -22,12 +20,11 @@ from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.network.exceptions import SwarmException
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
-from libp2p.transport.exceptions import SecurityUpgradeFailure
 from multiaddr import Multiaddr
 
-from covey_core.host import addresses, duplicates, limits, tcp, transports
+from covey_core.host import addresses, duplicates, limits, outgoing, tcp, transports
 from covey_core.host.connection import Connection
-from covey_core.host.contained import Contained, kind_of, place_of, shielded, system_error_in
+from covey_core.host.contained import Contained, kind_of, place_of, shielded
 from covey_core.host.counts import Counts
 from covey_core.host.names import Names
 from covey_core.host.quic import Quic
@@ -44,10 +41,24 @@ class WrongPeer(SwarmException):
 class Window(Protocol):
     """A time in which one peer is dialed from both sides (punch.py)."""
 
-    target: ID
-    is_client: bool
-    ips: frozenset[str]
-    pace: Any
+    @property
+    def target(self) -> ID:
+        """Who is dialed."""
+        ...
+
+    @property
+    def is_client(self) -> bool:
+        """Whether we are the dialer of the handshakes, whoever dialed."""
+        ...
+
+    @property
+    def ips(self) -> frozenset[str]:
+        """Where the peer is dialed."""
+        ...
+
+    def tcp_handshake(self) -> AbstractContextManager[None]:
+        """Say that a TCP connection stands and is being upgraded, for the length of the block."""
+        ...
 
     def met(self, connection: Connection) -> None:
         """Hear of a new connection, whoever's it is."""
@@ -187,7 +198,7 @@ class CoveySwarm(Swarm):
         if punch is None or not isinstance(stream, tcp.TcpBytes):
             raw = RawConnection(stream, initiator=False, addresses=[remote])
             return await self._upgrade(raw, None, from_listen_port=True)
-        with punch.pace.tcp_handshake():
+        with punch.tcp_handshake():
             is_dialer = not await stream.speaks_first(limits.SILENCE_SECONDS)
             if is_dialer and punch not in self.punches:
                 raise SwarmException("another dial of that punch was quicker")
@@ -220,21 +231,9 @@ class CoveySwarm(Swarm):
             raise SwarmException(f"all {self._max_connections} connections are in use")
         async with self._dials:
             with Contained() as outcome, trio.fail_after(limits.DIAL_SECONDS):
-                if addresses.transport_label(address) == "quic":
-                    return await self._dial_quic(address, peer_id)
-                return await self._dial_bytes(address, peer_id)
+                return await outgoing.dial(self, address, peer_id, names=self._names)
         self.counts.dial_failed(address, outcome.error)
-        raise SwarmException(_dial_error(outcome.error)) from outcome.error
-
-    async def _dial_bytes(self, address: Multiaddr, peer_id: ID) -> Connection:
-        raw = await transports.dial(self.transport_manager, address, peer_id, self.tcp_places(), names=self._names)
-        try:
-            return await self._upgrade(raw, peer_id)
-        except SecurityUpgradeFailure as exc:
-            if not tcp.from_listen_port(raw) or not _both_dialed(exc):
-                raise
-        raw = await transports.dial(self.transport_manager, address, peer_id, (), names=self._names)
-        return await self._upgrade(raw, peer_id)
+        raise SwarmException(outgoing.problem(outcome.error)) from outcome.error
 
     def tcp_places(self) -> tuple[tcp.Place, ...]:
         """Return the IPs and ports on which we accept TCP, and from which we dial it."""
@@ -244,13 +243,6 @@ class CoveySwarm(Swarm):
                 sockets: Any = listener
                 found += [one.socket.getsockname()[:2] for one in sockets.listeners]
         return tuple(found)
-
-    async def _dial_quic(self, address: Multiaddr, peer_id: ID) -> Connection:
-        if self.quic is None or peer_id == self.self_id:
-            raise SwarmException("this host dials no QUIC" if self.quic is None else "that is this host itself")
-        target = await self._names.resolve(addresses.split_peer(address)[0])
-        muxed = await self.quic.dial(target, peer_id)
-        return await self.add_conn(muxed, "outbound", from_listen_port=self.quic.listening)
 
     async def dial_addr(self, addr: Multiaddr, peer_id: ID, source: tuple[str, int] | None = None) -> INetConn:
         """Dial one address, as libp2p's own code asks for it."""
@@ -403,21 +395,3 @@ class CoveySwarm(Swarm):
         async with trio.open_nursery() as nursery:
             for connection in self.all_connections():
                 nursery.start_soon(connection.close)
-
-
-def _both_dialed(failure: SecurityUpgradeFailure) -> bool:
-    """Whether a handshake failed as it does when both sides dialed from their listening ports at once.
-
-    The system makes one connection of that, with a Noise initiator at each end: both agree on Noise, and neither
-    understands the other's first message.
-    """
-    return isinstance(failure.__cause__, InvalidTag)
-
-
-def _dial_error(error: BaseException | None) -> str:
-    if isinstance(error, trio.TooSlowError):
-        return f"no answer within {limits.DIAL_SECONDS:g} s"
-    system = system_error_in(error)
-    if system is not None and system.errno:
-        return os.strerror(system.errno).lower()  # trio's own text repeats the address
-    return str(error) if error is not None and str(error) else "failed"
