@@ -17,7 +17,7 @@ from aioquic.quic.packet import QuicPacketType, pull_quic_header
 from libp2p.crypto.ed25519 import create_new_key_pair
 from multiaddr import Multiaddr
 
-from covey_core.errors import SettingsInvalid, Unreachable
+from covey_core.errors import SettingsInvalid, StreamLost, Unreachable
 from covey_core.host import Connected, Disconnected, Host, Stream, limits, quic_endpoint
 from covey_core.host.quic_engine import Engine
 from covey_core.host.quic_tls import configuration, credentials
@@ -316,3 +316,35 @@ async def test_sockets_close_with_the_host(public: Network) -> None:
     async with host_on(public, QUIC) as bob, host_on(public, TCP) as alice:
         await alice.connect(bob.peer_id, bob.addrs)
     assert open_files() <= before + 1
+
+
+async def test_a_peer_that_missed_the_end_is_told_again(public: Network) -> None:
+    async with host_on(public, QUIC) as bob, host_on(public, QUIC) as alice:
+        await alice.connect(bob.peer_id, bob.addrs)
+        await until(lambda: len(bob.connections()) == 1)
+        endpoint, (gone,) = quic_of(bob)._listening[0], set(quic_of(bob)._listening[0]._by_cid.values())
+        gone._transmit = lambda _datagram, _place: None
+        await bob.disconnect(alice.peer_id)
+        await until(lambda: endpoint._by_cid == {})
+        assert len(alice.connections()) == 1
+        with contextlib.suppress(StreamLost):
+            await alice.ping(bob.peer_id)
+        await until(lambda: alice.connections() == ())
+
+
+async def test_who_names_an_ended_connection_is_answered_three_times_at_most(public: Network) -> None:
+    async with host_on(public, QUIC) as bob:
+        endpoint = quic_of(bob)._listening[0]
+        endpoint._bury(b"12345678", b"the end")
+        with udp_socket() as plain:
+            for _ in range(20):
+                plain.sendto(b"\x4012345678" + bytes(30), ("127.0.0.1", port_of(bob)))
+            for _ in range(limits.QUIC_LAST_WORDS):
+                assert await trio.to_thread.run_sync(plain.recv, 100) == b"the end"
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            plain.settimeout(0)
+            with pytest.raises(BlockingIOError):
+                plain.recv(100)
+        for number in range(2_000):
+            endpoint._bury(number.to_bytes(8, "big"), b"x")
+        assert len(endpoint._ended) == limits.QUIC_ENDED_REMEMBERED

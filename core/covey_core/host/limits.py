@@ -165,6 +165,12 @@ QUIC_DATAGRAMS_AT_ONCE: Final = 64
 QUIC_UNVALIDATED_HANDSHAKES: Final = 16
 """Handshakes at one socket before strangers must prove their address first (Retry; RFC 9000, 8.1.2)."""
 
+QUIC_ENDED_REMEMBERED: Final = 256
+"""Connection ids of which we remember that their connection has ended: a datagram each, 20 KB in all."""
+
+QUIC_LAST_WORDS: Final = 3
+"""How often a peer that did not hear the end is told again, once a datagram of its own."""
+
 QUIC_SOCKET_BUFFER_BYTES: Final = 2_097_152
 """What is asked of the system for each direction of a UDP socket; it gives less where its own limit is lower."""
 

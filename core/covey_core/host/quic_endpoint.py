@@ -58,6 +58,7 @@ class QuicEndpoint:
         self._serve: Final = serve
         self._by_cid: dict[bytes, QuicMuxed] = {}
         self._unproven: set[QuicMuxed] = set()
+        self._ended: dict[bytes, tuple[bytes, int]] = {}
         self._retry: Final = QuicRetryTokenHandler()
         self._socket: Final = socket.socket(socket.AF_INET6 if self.is_ipv6 else socket.AF_INET, socket.SOCK_DGRAM)
         try:
@@ -144,6 +145,7 @@ class QuicEndpoint:
                 connection.hang_up()
                 for cid in cids:
                     self._by_cid.pop(cid, None)
+                    self._bury(cid, connection.last_words)
 
         connection.on_cid = changed
         self._tasks.start_soon(live)
@@ -179,7 +181,10 @@ class QuicEndpoint:
         if not datagram:
             return None
         if not datagram[0] & _LONG_HEADER:
-            return self._by_cid.get(datagram[_CID])
+            found = self._by_cid.get(datagram[_CID])
+            if found is None:
+                self._say_again(datagram[_CID], place)
+            return found
         header = pull_quic_header(Buffer(data=datagram), host_cid_length=limits.QUIC_CONNECTION_ID_BYTES)
         found = self._by_cid.get(header.destination_cid)
         if found is not None or self._serve is None or len(datagram) < limits.QUIC_FIRST_DATAGRAM_BYTES:
@@ -195,6 +200,19 @@ class QuicEndpoint:
         ):
             return self._accept(header, datagram, place)
         return None
+
+    def _bury(self, cid: bytes, last_words: bytes) -> None:
+        """Remember for a while how a connection's end was told: the datagram may have been lost. RFC 9000, 10.2.1."""
+        if last_words:
+            self._ended[cid] = (last_words, limits.QUIC_LAST_WORDS)
+            while len(self._ended) > limits.QUIC_ENDED_REMEMBERED:
+                del self._ended[next(iter(self._ended))]
+
+    def _say_again(self, cid: bytes, place: Place) -> None:
+        last_words, left = self._ended.get(cid, (b"", 0))
+        if left:
+            self._ended[cid] = (last_words, left - 1)
+            self.transmit(last_words, place)
 
     def _negotiate_version(self, header: QuicHeader, place: Place) -> None:
         answer = encode_quic_version_negotiation(
