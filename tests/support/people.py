@@ -12,6 +12,7 @@ import trio
 from covey_core.host import Host, HostConfig, open_host
 from covey_core.host.dht import open_dht
 from covey_core.identity import Identity
+from covey_core.metrics import CoreMetrics
 from covey_core.network import Network, RelayEntry, new_network
 from covey_core.records import ContactRecordValidator
 from covey_node.protocol.status import ContactState, Status
@@ -56,8 +57,13 @@ async def running_node(
     port: int = 0,
     on_commit: Callable[[object], None] | None = None,
     now: Callable[[], float] | None = None,
+    metrics: CoreMetrics | None = None,
+    announce: tuple[str, ...] = (),
 ) -> AsyncIterator[Node]:
-    """A node; its account is made at the first start. `listens=False` leaves it to circuits, as behind a NAT."""
+    """A node; its account is made at the first start. `listens=False` leaves it to circuits, as behind a NAT.
+
+    `announce` an address where nobody is, and only a hole punch finds the ports that it listens on.
+    """
     unlock = SecretFile(home.parent / f"{home.name}.secret")
     if not exists(home):
         create_account(home, name=home.name, network=None, unlock=unlock)
@@ -65,12 +71,12 @@ async def running_node(
         home=home,
         network=network,
         listen=(f"/ip4/127.0.0.1/tcp/{port}",) if listens else (),
-        announce=(),
+        announce=announce,
         api_address="unix",
         token_file=home / "api.token",
     )
-    clock = {} if now is None else {"now": now}
-    async with open_home(home, unlock, on_commit=on_commit) as database, open_node(database, options, **clock) as node:
+    more = {"metrics": metrics} if now is None else {"metrics": metrics, "now": now}
+    async with open_home(home, unlock, on_commit=on_commit) as database, open_node(database, options, **more) as node:
         yield node
 
 

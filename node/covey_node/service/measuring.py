@@ -65,7 +65,7 @@ class Measuring:
 
     def _followed(self, effects: Effects) -> None:
         """Take the messages that a commit moved: one that an acknowledgement made delivered comes as a row, once."""
-        if effects.messages:
+        if effects.messages or effects.wake:
             self._changed.set()
         for row in effects.messages.values():
             if row is not None and row.outgoing and row.status is Status.DELIVERED:
