@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -302,7 +303,7 @@ def test_punches_are_tried_again_ever_more_seldom() -> None:
     net = Network()
     net.open(LEG)
     net.run(6 * 3600)
-    gaps = [later - earlier for earlier, later in zip(net.punches, net.punches[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(net.punches)]
     assert gaps == sorted(gaps)
     assert 15 <= net.punches[0] - 1000 <= 30
     assert max(gaps) <= limits.PUNCH_AGAIN_SECONDS_MAX
