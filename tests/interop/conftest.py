@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,8 @@ from typing import Any, NoReturn
 
 import pytest
 import trio
+
+from tests.nat.lab.topology import Lab, LabUnavailable, lab
 
 JS = Path(__file__).parent / "js"
 GO = Path(__file__).parent / "go"
@@ -66,6 +68,16 @@ def go_peer() -> Path:
     if done.returncode != 0:
         skip(f"go build failed: {done.stderr.strip()[-300:]}")
     return GO_PEER
+
+
+@pytest.fixture(scope="session")
+def internet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """The namespace lab with two home routers; skips where namespaces cannot be made."""
+    try:
+        with lab(tmp_path_factory.mktemp("lab")) as one:
+            yield one
+    except LabUnavailable as exc:
+        _skip_or_fail(str(exc), what="network namespaces", variable="COVEY_TEST_REQUIRE_ENGINE")
 
 
 class ForeignPeer:

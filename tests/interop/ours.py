@@ -90,6 +90,10 @@ class Peer:
         say("echoed", bytes=len(received), same=bytes_equal(received, sent), direct=not stream.relayed,
             addr=stream.remote_addr)  # fmt: skip
 
+    async def await_punching(self, **_: Any) -> None:
+        """Nothing to wait for: holes are punched from the first slot on."""
+        say("punches")
+
     async def wait_direct(self, peer: str, **_: Any) -> None:
         """Wait until a direct connection to the peer stands."""
         with self.host.subscribe() as events:
@@ -141,7 +145,8 @@ async def running(role: str, listen: tuple[str, ...]) -> AsyncIterator[Peer]:
         tasks = await stack.enter_async_context(trio.open_nursery())
         if role == "relay":
             await stack.enter_async_context(open_relay_service(host, identity=identity))
-            await stack.enter_async_context(serve_autonat(host))
+            serving = serve_autonat(host, on_served=lambda served: say("served", outcome=served.value))
+            await stack.enter_async_context(serving)
         yield Peer(host, tasks)
         tasks.cancel_scope.cancel()
 

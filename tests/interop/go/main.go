@@ -3,8 +3,9 @@
 //
 //	peer relay|node [LISTEN...]
 //
-//	{"do": "reserve", "relay": "/ip4/.../p2p/RELAY"}    take a slot at the relay, and be ready to punch holes
+//	{"do": "reserve", "relay": "/ip4/.../p2p/RELAY"}    take a slot at the relay; serve an echo on its circuit address
 //	{"do": "dial", "addr": ".../p2p-circuit/p2p/PEER"}  open a circuit, or a connection, and echo `bytes` bytes over it
+//	{"do": "await_punching"}                            wait until holes would be punched
 //	{"do": "echo", "peer": "PEER", "bytes": 1000}       echo over the best connection that stands
 //	{"do": "wait_direct", "peer": "PEER"}               wait until a direct connection to the peer stands
 //	{"do": "reach", "server": "/ip4/.../p2p/SERVER", "addr": "/ip4/..."}   ask an AutoNAT v2 server about an address
@@ -124,9 +125,6 @@ func do(ctx context.Context, node host.Host, reachability *autonatv2.AutoNAT, or
 		if err != nil {
 			return err
 		}
-		if err := punches(ctx, node); err != nil {
-			return err
-		}
 		circuit := fmt.Sprintf("%s/p2p-circuit/p2p/%s", order.Relay, node.ID())
 		say("reserved", map[string]any{"expires": slot.Expiration.Unix(), "voucher": slot.Voucher != nil, "addr": circuit})
 	case "dial":
@@ -144,6 +142,8 @@ func do(ctx context.Context, node host.Host, reachability *autonatv2.AutoNAT, or
 			return err
 		}
 		return echoed(ctx, node, other, order.Bytes)
+	case "await_punching":
+		return punches(ctx, node)
 	case "wait_direct":
 		other, err := peer.Decode(order.Peer)
 		if err != nil {
@@ -167,6 +167,7 @@ func punches(ctx context.Context, node host.Host) error {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
+	say("punches", nil)
 	return nil
 }
 
