@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 import trio
+from libp2p.network.connection.raw_connection import RawConnection
+from multiaddr import Multiaddr
 
 from covey_core.errors import Unreachable
 from covey_core.host import Host, PunchAddress, PunchResult, limits, punch_dials, tcp
+from covey_core.host.opening import libp2p_id
 from covey_core.host.quic import Quic
 from covey_core.identity import Identity
 from covey_core.network import Network, new_network
@@ -156,6 +159,35 @@ async def test_a_connection_that_came_just_before_the_window_counts_and_an_old_o
             monkeypatch.setattr(limits, "SIMULTANEOUS_SECONDS", 0.0)
             late = await bob.punch(alice.peer_id, [], client=False, window_seconds=0.2)
             assert late.connection is None
+
+
+async def test_only_the_client_drops_a_handshake_when_another_connection_was_quicker(
+    public: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were both sides to keep only what each saw first, both of two connections could fall."""
+    near, far = await crossed_pair()
+
+    async def joined(target: tcp.Place, source: tcp.Place | None) -> tcp.TcpBytes:
+        return near
+
+    dial_from = tcp._dial_from
+    with trio.fail_after(20):
+        async with host_on(public) as alice, host_on(public) as bob, trio.open_nursery() as nursery:
+            monkeypatch.setattr(tcp, "_dial_from", joined)
+            results: list[PunchResult] = []
+
+            async def server() -> None:
+                results.append(await bob.punch(alice.peer_id, alice.addrs, client=False, window_seconds=5))
+
+            await opened(nursery, server, bob)
+            await trio.lowlevel.wait_readable(far.stream.socket)  # bob's greeting: his handshake has begun
+            monkeypatch.setattr(tcp, "_dial_from", dial_from)
+            await alice.connect(bob.peer_id, bob.addrs)
+            while not results:
+                await trio.lowlevel.checkpoint()
+            raw = RawConnection(far, initiator=True, addresses=[Multiaddr("/ip4/127.0.0.1/tcp/1")])
+            late = await alice._swarm.upgrade(raw, libp2p_id(bob.peer_id))
+            assert await alice.ping(bob.peer_id, on=late.number) > 0
 
 
 # --- what does not work ----------------------------------------------------------------------------------------------
