@@ -58,12 +58,15 @@ class Puncher:
             keys_max=limits.STRANGERS_KEPT,
         )
         self._heard = trio.Event()
+        self._acquainted = trio.Event()
+        self._strangers: set[PeerId] = set()
         self.log = PunchLog()
         host.handle(DCUTR_PROTOCOL, self._serve)
 
     async def run(self) -> None:
         """Start a punch on each relayed connection that comes in, until cancelled."""
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._ask_again, nursery)
             with self._host.subscribe(identified=True) as events:
                 for connection in self._host.connections():
                     if connection.admitted:
@@ -76,6 +79,19 @@ class Puncher:
                         self._heard = trio.Event()
                         if event.peer in self._runs:
                             self._runs[event.peer].identified.set()
+
+    def acquainted(self) -> None:
+        """Somebody became known: whoever was a stranger when its connection came is looked at again."""
+        self._acquainted.set()
+
+    async def _ask_again(self, nursery: trio.Nursery) -> None:
+        while True:
+            await self._acquainted.wait()
+            self._acquainted = trio.Event()
+            strangers, self._strangers = self._strangers, set()
+            for connection in self._host.connections():
+                if connection.peer in strangers and connection.admitted:
+                    self._came(connection, nursery)
 
     def _came(self, connection: ConnectionInfo, nursery: trio.Nursery) -> None:
         run = self._runs.get(connection.peer)
@@ -102,7 +118,10 @@ class Puncher:
 
     async def _initiate(self, connection: ConnectionInfo) -> PunchOutcome:
         peer = connection.peer
-        if not await self._is_welcome(peer) or peer in self._runs:
+        if not await self._is_welcome(peer):
+            self._strangers = {one for one in self._strangers if self._host.connections(one)} | {peer}
+            return _nothing(peer, Ending.CANCELLED)
+        if peer in self._runs or self._directly(peer):
             return _nothing(peer, Ending.CANCELLED)
         if len(self._runs) >= limits.PUNCHES_MAX or not self._may_fail(peer):
             return self._note(_nothing(peer, Ending.FAILED, Reason.BACKOFF))

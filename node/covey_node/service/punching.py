@@ -17,6 +17,7 @@ from covey_node.net.puncher import Puncher, own_addrs
 from covey_node.net.relays import RelayClient
 from covey_node.protocol.punch_log import PunchOutcome
 from covey_node.service.applying import TALKING
+from covey_node.service.effects import Effects
 from covey_node.service.ledger import Ledger
 from covey_node.store import contacts, devices
 from covey_node.store.errors import StoreError
@@ -38,7 +39,13 @@ def make_puncher(
     def ours() -> tuple[str, ...]:
         return own_addrs(host, mapped=mapped(), observers=relays.relays.keys())
 
-    return Puncher(host, ours, on_outcome, knows=partial(_is_known, ledger))
+    def hear_of_change(effects: Effects) -> None:
+        if effects.contacts:
+            puncher.acquainted()
+
+    puncher = Puncher(host, ours, on_outcome, knows=partial(_is_known, ledger))
+    ledger.follow(hear_of_change)
+    return puncher
 
 
 async def _is_known(ledger: Ledger, peer: PeerId) -> bool:

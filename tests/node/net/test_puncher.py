@@ -191,6 +191,25 @@ async def test_a_stranger_learns_no_address_of_ours_on_either_side(autojump_cloc
         assert (alice.outcomes[0].outcome, alice.outcomes[0].reason) == (Ending.FAILED, Reason.REFUSED)
 
 
+async def test_a_stranger_who_becomes_known_is_punched_with_at_once(autojump_clock: MockClock) -> None:
+    people: set[PeerId] = set()
+
+    async def knows(peer: PeerId) -> bool:
+        return peer in people
+
+    async with world() as where:
+        alice = await person(where, SMALL, ALICE_ADDR)
+        bob = await person(where, LARGE, BOB_ADDR, knows=knows)
+        where.connect(alice.host, bob.host, relayed=True)
+        bob.puncher.acquainted()  # with somebody else
+        await trio.sleep(1)
+        assert bob.host.punches == []
+        people.add(SMALL)
+        bob.puncher.acquainted()
+        await settle(alice, bob)
+        assert bob.outcomes[0].outcome is Ending.SUCCESS
+
+
 async def test_when_both_start_at_once_the_smaller_peer_ids_punch_is_made(autojump_clock: MockClock) -> None:
     async with two() as (where, small, large):
         where.connect(small.host, large.host, relayed=True)
