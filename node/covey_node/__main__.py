@@ -65,6 +65,7 @@ async def _run(lifecycle: Lifecycle) -> None:
         portmap=settings.portmap,
         mdns=settings.mdns,
         report_punches=settings.report_punches,
+        helps=settings.relay == "auto",
         on_ready=lambda address: log.info("node.started", api=address.partition(":")[0]),
     )
     async with trio.open_nursery() as nursery:

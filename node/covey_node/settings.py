@@ -66,6 +66,8 @@ class NodeSettings(CoveySettings):
     mdns: bool = True
     """`on` finds contacts on the local network and is found there (multicast DNS), `off` does not."""
 
+    relay: Literal["auto", "off"] = "auto"
+    """`auto` helps those behind NATs, within small limits, while this node can be reached itself; `off` does not."""
     report_punches: bool = False
     """`on` tells a relay that keeps a slot for this node how hole punches ended: numbers, no peers, hours later."""
 

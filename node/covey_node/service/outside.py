@@ -1,4 +1,4 @@
-"""What the outside sees of this node, wired: AutoNAT's client, who counts, who is told.
+"""What the outside sees of this node, wired: AutoNAT's client, who counts, who is told; spare relays.
 
 Owns: the wiring. Spec: docs/spec/autonat.md. Never touches: judgements (reachability.py), addresses (addressing.py).
 """
@@ -6,6 +6,7 @@ Owns: the wiring. Spec: docs/spec/autonat.md. Never touches: judgements (reachab
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from covey_core.autonat import AutonatClient
 from covey_core.host import Host
@@ -13,6 +14,8 @@ from covey_node.metrics import NodeMetrics
 from covey_node.net.reachability import Reachability, ReachMetrics
 from covey_node.net.relays import RelayClient
 from covey_node.service.addressing import AddressBook
+from covey_node.service.ledger import Ledger
+from covey_node.service.spares import Spares, is_accepted
 
 
 def make_reachability(
@@ -34,3 +37,8 @@ def make_reachability(
     reachability.changed = addresses.changed
     addresses.public = reachability.public_addrs
     return reachability
+
+
+def make_spares(host: Host, ledger: Ledger, relays: RelayClient, reachability: Reachability) -> Spares:
+    """Return who finds slots at contacts' nodes while the network's relays do not do."""
+    return Spares(host, relays, partial(is_accepted, ledger), lambda: bool(reachability.public_addrs()))

@@ -36,13 +36,14 @@ from covey_node.service.calling import Calling
 from covey_node.service.delivery import Delivery
 from covey_node.service.effects import Effects
 from covey_node.service.events import Events
+from covey_node.service.helping import Helping
 from covey_node.service.incoming import Incoming
 from covey_node.service.insight import Insight
 from covey_node.service.ledger import Ledger
 from covey_node.service.mapping import make_port_mapper
 from covey_node.service.nearby import Nearby
 from covey_node.service.node import Node, Parts
-from covey_node.service.outside import make_reachability
+from covey_node.service.outside import make_reachability, make_spares
 from covey_node.service.own import Own, load_own
 from covey_node.service.ports import remember, remembered
 from covey_node.service.presence import Presence
@@ -72,6 +73,7 @@ class NodeOptions:
     portmap: bool = False
     mdns: bool = False
     report_punches: bool = False
+    helps: bool = False
     on_ready: Callable[[str], None] = lambda _address: None
 
 
@@ -160,6 +162,9 @@ async def open_node(
         insight.known.reachability = reachability
         nursery.start_soon(reachability.run)
         nursery.start_soon(watch_interfaces, partial(_network_changed, addresses, relays, keeper, reachability))
+        if options.helps:
+            nursery.start_soon(Helping(host, own.identity, reachability.public_addrs).run)
+        nursery.start_soon(make_spares(host, ledger, relays, reachability).run)
         puncher = make_puncher(ledger, host, relays, mapped=mapped, on_outcome=insight.punch_finished)
         if options.report_punches:
             nursery.start_soon(insight.start_reports().run)
