@@ -98,7 +98,7 @@ class RelayWatch:
             return None
         wanted = not standing.pop()
         known = [addr for addr in self._addrs if _is_udp(addr) is wanted]
-        return (known or self._named(udp=wanted) or [None])[0]
+        return next(iter(known or self._named(udp=wanted)), None)
 
     def _named(self, *, udp: bool) -> list[str]:
         """Return what the relay itself names, at the host where we reach it."""

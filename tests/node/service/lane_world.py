@@ -79,11 +79,14 @@ class FakeHost:
 
     def __init__(self) -> None:
         self.network = empty_network()
+        self.refused: set[int | None] = set()
         self.opened_in, self.opened = trio.open_memory_channel[tuple[PeerId, FakeStream]](1000)
         self.events_in, self._events = trio.open_memory_channel[Connected | Disconnected](100)
 
     async def open_stream(self, peer: PeerId, _protocol: str, *, on: int | None = None) -> FakeStream:
         await trio.lowlevel.checkpoint()
+        if on in self.refused:
+            raise StreamLost("no stream on that connection")
         stream = FakeStream(peer, on)
         self.opened_in.send_nowait((peer, stream))
         return stream
@@ -101,12 +104,14 @@ class FakeReach:
 
     def __init__(self) -> None:
         self.used: int | None = None
+        self.answers = trio.Event()
+        self.answers.set()
         self.waiting = False
         self.heard: list[int | None] = []
         self.sent_bytes = 0
 
     async def connect(self, _contact_id: int, _peer: PeerId) -> None:
-        await trio.lowlevel.checkpoint()
+        await self.answers.wait()
 
     async def prepare(self, _contact_id: int, _device_key: bytes) -> None:
         await trio.lowlevel.checkpoint()

@@ -145,3 +145,142 @@ async def test_a_packet_that_expired_during_a_pause_is_not_sent(world: World, au
             await stream.packets.receive()
         assert scope.cancelled_caught
         nursery.cancel_scope.cancel()
+
+
+async def test_a_better_path_takes_over_and_what_was_not_answered_goes_over_it_first(
+    world: World, autojump_clock: MockClock
+) -> None:
+    bob, delivery = world.contact(), _delivery(world)
+    world.reach.used = 1
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(delivery.run)
+        messages = [await world.queue(bob, DEVICE) for _ in range(3)]
+        peer, old = await _opened(world)
+        first = [await old.packets.receive() for _ in range(3)]
+        old.answer(first[0].number)
+        await wait_all_tasks_blocked()
+        world.reach.used = 2
+        delivery.path_changed(peer)
+        _, new = await _opened(world)
+        assert new.number == 2
+        messages.append(await world.queue(bob, DEVICE))
+        again = [await new.packets.receive() for _ in range(3)]
+        assert [packet.blob for packet in again[:2]] == [packet.blob for packet in first[1:]]
+        assert [packet.number for packet in again] == [1, 2, 3]
+        for packet in again:
+            new.answer(packet.number, Outcome.DUPLICATE)
+        await wait_all_tasks_blocked()
+        assert all(world.status(message) is Status.DELIVERED for message in messages)
+        assert old.closed.is_set()
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_old_stream_works_on_until_the_one_on_the_better_path_stands(
+    world: World, autojump_clock: MockClock
+) -> None:
+    bob, delivery = world.contact(), _delivery(world)
+    world.reach.used = 1
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(delivery.run)
+        message = await world.queue(bob, DEVICE)
+        peer, old = await _opened(world)
+        number = await _arrives(old)
+        world.host.refused.add(2)
+        world.reach.used = 2
+        delivery.path_changed(peer)
+        await trio.sleep(1)
+        old.answer(number)
+        await wait_all_tasks_blocked()
+        assert world.status(message) is Status.DELIVERED
+        assert not old.closed.is_set()
+        nursery.cancel_scope.cancel()
+
+
+async def test_when_the_stream_dies_and_another_path_stands_there_is_no_pause(
+    world: World, autojump_clock: MockClock
+) -> None:
+    bob, delivery = world.contact(), _delivery(world)
+    world.reach.used = 1
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(delivery.run)
+        message = await world.queue(bob, DEVICE)
+        _, old = await _opened(world)
+        await _arrives(old)
+        began = trio.current_time()
+        world.reach.used = 2
+        old.lose()
+        _, new = await _opened(world)
+        new.answer(await _arrives(new))
+        assert trio.current_time() == began
+        await wait_all_tasks_blocked()
+        assert world.status(message) is Status.DELIVERED
+        nursery.cancel_scope.cancel()
+
+
+async def test_when_the_stream_dies_and_nothing_else_stands_the_lane_pauses(
+    world: World, autojump_clock: MockClock
+) -> None:
+    bob = world.contact()
+    world.reach.used = 1
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_delivery(world).run)
+        await world.queue(bob, DEVICE)
+        _, old = await _opened(world)
+        await _arrives(old)
+        began = trio.current_time()
+        old.lose()
+        await _opened(world)
+        assert trio.current_time() - began >= limits.BACKOFF_FIRST_SECONDS / 2
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_keeper_hears_when_packets_are_under_way_and_when_none_are(
+    world: World, autojump_clock: MockClock
+) -> None:
+    bob = world.contact()
+    world.reach.used = 7
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_delivery(world).run)
+        await world.queue(bob, DEVICE)
+        _, stream = await _opened(world)
+        number = await _arrives(stream)
+        assert world.reach.waiting
+        assert world.reach.sent_bytes == 32
+        stream.answer(number)
+        await wait_all_tasks_blocked()
+        assert world.reach.heard == [7]
+        assert not world.reach.waiting
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_dropped_lane_ends_its_opening_at_once(world: World, autojump_clock: MockClock) -> None:
+    bob, delivery = world.contact(), _delivery(world)
+    world.reach.answers = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(delivery.run)
+        await world.queue(bob, DEVICE)
+        await wait_all_tasks_blocked()
+        (lane,) = delivery._running.values()
+        began = trio.current_time()
+        lane.drop()
+        await wait_all_tasks_blocked()
+        assert lane not in delivery._running.values()
+        assert trio.current_time() == began
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_sweep_that_failed_is_made_again_soon(world: World, autojump_clock: MockClock) -> None:
+    delivery = _delivery(world)
+    sweeps: list[float] = []
+
+    def sweep(_tx: Tx, _effects: Effects) -> float | None:
+        sweeps.append(trio.current_time())
+        return None
+
+    delivery._sweep_now = sweep  # type: ignore[method-assign]
+    world.database.failures = 2
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(delivery._expire)
+        await trio.sleep(3 * limits.STORE_RETRY_SECONDS)
+        assert len(sweeps) == 1
+        nursery.cancel_scope.cancel()
