@@ -52,27 +52,31 @@ def _machine(view: Mapping[str, Any], run: Run) -> list[str]:
         ("bootstraps", f"{view['bootstraps_connected']} connected"),
     ]
     lines = [f"{name:<15} {harmless(str(value))}" for name, value in facts]
-    if view["addresses"]:
-        rows = [
+    lines += _section(
+        ("ADDRESS", "OVER", "FROM OUTSIDE", "CHECKED"),
+        [
             (one["address"], one["transport"], _reachable(one), _ago(one["checked_at"], run.now))
             for one in view["addresses"]
-        ]
-        lines += ["", *table(("ADDRESS", "OVER", "FROM OUTSIDE", "CHECKED"), rows)]
-    if portmap["mappings"]:
-        rows = [
+        ],
+    )
+    lines += _section(
+        ("PORT", "MAPPED TO", "BY", "RENEWED"),
+        [
             (f"{one['protocol']} {one['internal_port']}", one["external"], one["via"], ago(one["expires_at"], run.now))
             for one in portmap["mappings"]
-        ]
-        lines += ["", *table(("PORT", "MAPPED TO", "BY", "RENEWED"), rows)]
-    if view["relays"]:
-        rows = [(one["operator"], one["peer"][-6:], reservation(one, run.now)) for one in view["relays"]]
-        lines += ["", *table(("RELAY", "PEER", "STATE"), rows)]
-    if view["contacts"]:
-        rows = [
+        ],
+    )
+    lines += _section(
+        ("RELAY", "PEER", "STATE"),
+        [(one["operator"], one["peer"][-6:], reservation(one, run.now)) for one in view["relays"]],
+    )
+    lines += _section(
+        ("CONTACT", "PATH", "OVER", "SINCE", "LAST HOLE PUNCH"),
+        [
             (one["alias"], one["path"], way(one), _ago(one["since"], run.now), _last(one, run.now))
             for one in view["contacts"]
-        ]
-        lines += ["", *table(("CONTACT", "PATH", "OVER", "SINCE", "LAST HOLE PUNCH"), rows)]
+        ],
+    )
     return [*lines, *_advice(view["advice"], run.out, "nothing to change on this machine")]
 
 
@@ -88,8 +92,9 @@ def _contact(contact: Mapping[str, Any], view: Mapping[str, Any], run: Run) -> l
     for step in contact["hops"]:
         mark = {True: run.out.style("ok", "green"), False: run.out.style("no", "red"), None: "- "}[step["ok"]]
         lines.append(f"{mark}  {_STEPS.get(step['code'], step['code']):<13} {harmless(step['words'])}")
-    if contact["paths"]:
-        rows = [
+    lines += _section(
+        ("PATH", "OVER", "ADDRESS", "SINCE", "ROUND TRIP", "STATE"),
+        [
             (
                 one["path"],
                 way(one),
@@ -99,24 +104,28 @@ def _contact(contact: Mapping[str, Any], view: Mapping[str, Any], run: Run) -> l
                 "in use" if one["used"] else one["state"] or "",
             )
             for one in contact["paths"]
-        ]
-        lines += ["", *table(("PATH", "OVER", "ADDRESS", "SINCE", "ROUND TRIP", "STATE"), rows)]
-    if contact["punches"]:
-        lines += ["", *_punches(contact["punches"][:PUNCHES_SHOWN], run.now)]
+        ],
+    )
+    lines += _section(*_punches(contact["punches"][:PUNCHES_SHOWN], run.now))
     wrong_here = [one for one in view["advice"] if one["wrong"]]
     return [*lines, *_advice([*wrong_here, *contact["advice"]], run.out, "nothing to change")]
 
 
-def _punches(punches: Sequence[Mapping[str, Any]], now: float) -> list[str]:
+def _section(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a table below an empty line, nothing without rows."""
+    return ["", *table(head, rows)] if rows else []
+
+
+def _punches(punches: Sequence[Mapping[str, Any]], now: float) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
     head = ("HOLE PUNCH", "OUR SIDE", "ATTEMPTS", "TOOK", "OUTCOME")
-    rows = []
+    rows: list[Sequence[str]] = []
     for one in punches:
         outcome = f"{one['outcome']}: {one['words']}"
         rows.append((ago(one["at"], now), one["side"], str(one["attempts"]), f"{one['seconds']:.1f} s", outcome))
         for address in one["addresses"]:
             said = address["outcome"] + (f": {address['reason']}" if address["reason"] else "")
             rows.append(("", "", "", "", f"{address['address']} {said}"))
-    return table(head, rows)
+    return head, rows
 
 
 def _advice(found: Sequence[Mapping[str, Any]], out: Output, nothing: str) -> list[str]:
