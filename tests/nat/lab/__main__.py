@@ -1,6 +1,7 @@
 """`python -m tests.nat.lab [--runs N] [--pair A/B]`: time to direct in the lab. `make nat-lab RUNS=n` calls it.
 
-Kinds: 1 the usual home router, 2 symmetric, 3 one mapping on another port. Without --pair: 1/1, 3/3, 1/3, 2/1, 2/2.
+Kinds: 1 the usual home router, 2 symmetric, 3 one mapping on another port, 4 full cone.
+Without --pair: 1/1, 3/3, 1/3, 2/1, 2/2.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.nat.lab")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--pair", type=_pair, action="append", help="such as 1/3; may be repeated")
+    parser.add_argument("--block", choices=("none", "tcp", "udp"), default="none", help="what both routers keep back")
     parser.add_argument("--keep", type=Path, help="leave homes and logs (at debug) in this folder")
     chosen = parser.parse_args()
     failed = 0
     with meeting(debug=chosen.keep is not None, keep=chosen.keep) as pair:
         for kinds in chosen.pair or PAIRS:
-            pair.be(*kinds)
+            pair.be(*kinds, block=chosen.block)
             found = []
             for number in range(1, chosen.runs + 1):
                 found.append(pair.run(wait_for_direct=2 not in kinds))

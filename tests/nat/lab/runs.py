@@ -55,10 +55,11 @@ class Meeting:
         self.bob = bob
         self._number = 0
 
-    def be(self, kind_a: int, kind_b: int) -> None:
-        """Make the routers these kinds."""
-        self.lab.router("a", "nat", KINDS[kind_a])
-        self.lab.router("b", "nat", KINDS[kind_b])
+    def be(self, kind_a: int, kind_b: int, *, block: str = "none") -> None:
+        """Make the routers these kinds; both keep back what `block` says."""
+        for host, kind in (("a", kind_a), ("b", kind_b)):
+            self.lab.router(host, "nat", KINDS[kind])
+            self.lab.router(host, "block", block)
 
     def run(self, *, wait_for_direct: bool) -> Run:
         """Let them meet once. Without `wait_for_direct` the run ends with the message."""
