@@ -149,14 +149,15 @@ class PortMapper:
                 return
             wanted = self._wanted()
             await self._end(tuple(port for port in self._held if port not in wanted))
-            if await self._is_silent():
-                misses += 1
-                if misses > limits.PORTMAP_MISSES:
-                    self._drop(tuple(self._held), "the router stopped answering")
-                continue
-            misses, now = 0, trio.current_time()
-            due = [port for port in wanted if port not in self._held or self._held[port].renew_at <= now]
-            self.problem = await self._map(due)
+            failed = await self._is_silent()
+            if not failed:
+                now = trio.current_time()
+                due = [port for port in wanted if port not in self._held or self._held[port].renew_at <= now]
+                self.problem = await self._map(due)
+                failed = any(port in self._held and self._held[port].renew_at <= now for port in due)
+            misses = misses + 1 if failed else 0
+            if misses > limits.PORTMAP_MISSES:
+                self._drop(tuple(self._held), f"the router stopped answering ({self.problem})")
             self._drop(
                 tuple(port for port, held in self._held.items() if held.expires_at <= trio.current_time()),
                 self.problem,

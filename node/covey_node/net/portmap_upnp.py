@@ -106,10 +106,10 @@ class Upnp:
                 run_sync: Any = trio.to_thread.run_sync
                 value: _Value = await run_sync(work, abandon_on_cancel=True, limiter=self._one_thread)
                 return value
+            self._router = None  # it may be another one, or at another port: found anew the next time
             if isinstance(outcome.error, PortmapFailed):
                 raise outcome.error
             if outcome.error is not None:
-                self._router = None
                 raise PortmapFailed(f"UPnP failed ({kind_of(outcome.error)}: {outcome.error})") from outcome.error
         self._router = None
         raise PortmapFailed(f"no answer over UPnP within {timeout_seconds:g} s")
