@@ -43,6 +43,7 @@ class Person:
         self._node: Node | None = None
         self._stop = trio.Event()
         self._stopped = trio.Event()
+        self._other = ""
         self._connected: list[tuple[float, ConnectionInfo]] = []
         self._more = trio.Event()
 
@@ -79,26 +80,31 @@ class Person:
         self._stopped.set()
 
     async def _watch(self, *, task_status: TaskStatus[None]) -> None:
-        """Note every connection to a person, with the time at which it stood and was admitted."""
+        """Note every connection to the contact's device, with the time at which it stood and was admitted."""
         with self.node._parts.host.subscribe() as events:
             for one in self.node._parts.host.connections():
-                if one.admitted and self._is_person(one.peer):
+                if one.admitted and one.peer == self._other:
                     self._connected.append((trio.current_time(), one))
             task_status.started()
             async for event in events:
-                if isinstance(event, Connected) and self._is_person(event.peer):
+                if isinstance(event, Connected) and event.peer == self._other:
                     self._connected.append((trio.current_time(), event.connection))
                     self._more.set()
                     self._more = trio.Event()
-
-    def _is_person(self, peer: str) -> bool:
-        return peer not in self.node._parts.relays.relays
 
     @property
     def node(self) -> Node:
         """The open node."""
         assert self._node is not None, "the node is closed"
         return self._node
+
+    async def peer(self) -> str:
+        """Return our PeerId."""
+        return self.node._parts.host.peer_id
+
+    async def know(self, peer: str) -> None:
+        """Hear the contact's PeerId: others connect too, such as servers that check whether we are reachable."""
+        self._other = peer
 
     async def invite(self) -> str | None:
         """Return an invite's link."""
@@ -157,7 +163,7 @@ async def main(home: Path, network_file: Path, listen: tuple[str, ...]) -> None:
     async with trio.open_nursery() as nursery:
         person = Person(home, network_file, listen, nursery)
         await answer_questions({
-            "start": person.start, "stop": person.stop, "invite": person.invite, "add": person.add,
+            "start": person.start, "stop": person.stop, "peer": person.peer, "know": person.know, "invite": person.invite, "add": person.add,
             "befriended": person.befriended, "reserved": person.reserved, "send": person.send, "direct": person.direct,
         })  # fmt: skip
         nursery.cancel_scope.cancel()

@@ -100,6 +100,8 @@ def meeting(*, debug: bool = False, keep: Path | None = None) -> Iterator[Meetin
         for person in (alice, bob):
             person.ask("start")
             person.ask("reserved", count=len(RELAYS))
+        for one, other in ((alice, bob), (bob, alice)):
+            one.ask("know", peer=other.ask("peer"))
         bob.ask("add", link=alice.ask("invite"))
         for person in (alice, bob):
             person.ask("befriended")
