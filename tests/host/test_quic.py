@@ -257,6 +257,12 @@ async def test_the_bounds_of_all_connections_hold_for_quic_too(public: Network) 
         with pytest.raises(Unreachable):
             await dave.connect(bob.peer_id, bob.addrs, timeout_seconds=1)
         assert len(bob.connections()) == 2
+        with udp_socket() as plain:  # no work is done for whom there is no room
+            plain.settimeout(0)
+            plain.sendto(first_datagram(), ("127.0.0.1", port_of(bob)))
+            await trio.testing.wait_all_tasks_blocked(0.1)
+            with pytest.raises(BlockingIOError):
+                plain.recv(2_000)
         await alice.disconnect(bob.peer_id)
         await until(lambda: len(bob.connections()) == 1)
         await dave.connect(bob.peer_id, bob.addrs)
