@@ -31,7 +31,7 @@ def main() -> int:
             pair.be(*kinds, block=chosen.block)
             found = []
             for number in range(1, chosen.runs + 1):
-                found.append(pair.run(wait_for_direct=2 not in kinds))
+                found.append(pair.run(wait_for_direct=2 not in kinds or 4 in kinds))
                 say(f"{kinds[0]}/{kinds[1]} run {number}: {shown(found[-1])}")
             failed += sum(one.direct_seconds is None for one in found) if 2 not in kinds else 0
             say(f"{kinds[0]}/{kinds[1]}: {summary(found)}; {load()}")

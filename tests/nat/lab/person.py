@@ -163,8 +163,9 @@ async def main(home: Path, network_file: Path, listen: tuple[str, ...]) -> None:
     async with trio.open_nursery() as nursery:
         person = Person(home, network_file, listen, nursery)
         await answer_questions({
-            "start": person.start, "stop": person.stop, "peer": person.peer, "know": person.know, "invite": person.invite, "add": person.add,
-            "befriended": person.befriended, "reserved": person.reserved, "send": person.send, "direct": person.direct,
+            "start": person.start, "stop": person.stop, "peer": person.peer, "know": person.know,
+            "invite": person.invite, "add": person.add, "befriended": person.befriended,
+            "reserved": person.reserved, "send": person.send, "direct": person.direct,
         })  # fmt: skip
         nursery.cancel_scope.cancel()
 
