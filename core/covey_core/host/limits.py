@@ -119,6 +119,12 @@ PUNCH_QUIC_AT_LAST_SECONDS: Final = 1.0
 SPRAY_SECONDS: Final = (0.01, 0.2)
 """Between two datagrams of a punch, at random. libp2p specs, DCUtR: "random intervals between 10 and 200 ms"."""
 
+PUNCH_TRIES: Final = 40
+"""Dials to one address within a punch: 5 s of refusals take 33. A peer named the address; it may be a third party's."""
+
+SPRAY_DATAGRAMS: Final = 64
+"""Datagrams to one address within a punch: 5 s take 48; after that the hole is open, or there is nobody."""
+
 LINGER_SECONDS: Final = 30.0
 """A stream that we closed and the peer did not is reset after this."""
 

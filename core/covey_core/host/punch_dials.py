@@ -84,7 +84,7 @@ class Dials:
         if quic:
             self._send(address)
             await self._pace.quic_turn()
-        while True:
+        for _ in range(limits.PUNCH_TRIES):
             began = trio.current_time()
             with trio.move_on_after(limits.PUNCH_TRY_SECONDS), Contained() as outcome:
                 await (self._dial_quic(address) if quic else self._dial_tcp(address))
@@ -130,7 +130,7 @@ class Dials:
         await self._swarm.add_conn(muxed, "outbound", from_listen_port=quic.listening, punched=True)
 
     async def _spray(self, address: Multiaddr) -> None:
-        while True:
+        for _ in range(limits.SPRAY_DATAGRAMS):
             self._send(address)
             await trio.sleep(random.uniform(*limits.SPRAY_SECONDS))  # noqa: S311 - out of step with the peer's, no secret
 
