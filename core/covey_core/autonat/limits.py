@@ -62,7 +62,7 @@ class AutonatLimits:
     """What one server gives at most, in a minute unless said otherwise.
 
     The defaults are a relay's: 4,000 nodes that ask for four addresses every 30 minutes make 530 requests a minute,
-    each costs about 15 ms of CPU. `NODE_LIMITS` are a node's.
+    each costs 20 ms of CPU, both sides together. `NODE_LIMITS` are a node's.
     """
 
     requests: int = 600
