@@ -1,9 +1,10 @@
-"""js-libp2p and Covey's host meet on a public network, over TCP and WebSocket, either side dialing."""
+"""js-libp2p and Covey's host meet on a public network, over TCP, WebSocket and QUIC, either side dialing."""
 
 import pytest
 import trio
 
 from covey_core.host import Stream
+from covey_core.host.addresses import parse, transport_label
 from covey_core.network import new_network
 from covey_core.peers import PeerId
 from tests.host.conftest import TCP, WS, host_on
@@ -14,6 +15,8 @@ pytestmark = pytest.mark.interop
 ECHO = "/covey-test/echo/1"
 SCRIPT = "host/peer.js"
 BYTES = 1_500_000
+QUIC = "/ip4/127.0.0.1/udp/0/quic-v1"
+SECURED = {TCP: ("/noise", "/yamux/1.0.0"), WS: ("/noise", "/yamux/1.0.0"), QUIC: ("native", "quic")}
 
 
 async def echo(stream: Stream) -> None:
@@ -21,7 +24,7 @@ async def echo(stream: Stream) -> None:
         await stream.write(data)
 
 
-@pytest.mark.parametrize("listen", [TCP, WS])
+@pytest.mark.parametrize("listen", [TCP, WS, QUIC])
 async def test_a_js_node_pings_identifies_and_talks_to_our_host(run_js: RunJs, listen: str) -> None:
     network = new_network("public", private=False)
     with trio.fail_after(120):
@@ -32,21 +35,21 @@ async def test_a_js_node_pings_identifies_and_talks_to_our_host(run_js: RunJs, l
             met = await peer.hear("met")
             assert met["same"]
             assert met["rtt"] >= 0
-            assert (met["encryption"], met["multiplexer"]) == ("/noise", "/yamux/1.0.0")
+            assert (met["encryption"], met["multiplexer"]) == SECURED[listen]
             assert {ECHO, "/ipfs/ping/1.0.0", "/ipfs/id/1.0.0"} <= set(met["protocols"])
-            assert met["seenAt"].startswith("/ip4/127.0.0.1/tcp/")
+            assert met["seenAt"].startswith(f"/ip4/127.0.0.1/{'udp' if listen == QUIC else 'tcp'}/")
             await peer.tell(do="stop")
             await peer.hear("stopped")
 
 
-async def test_our_host_dials_a_js_node_over_both_transports(run_js: RunJs) -> None:
+async def test_our_host_dials_a_js_node_over_every_transport(run_js: RunJs) -> None:
     network = new_network("public", private=False)
     with trio.fail_after(120):
         async with run_js(SCRIPT) as peer, host_on(network) as host:
             up = await peer.hear("up")
             js = PeerId(up["peer"])
-            for kind in ("ws", "tcp"):
-                (address,) = (one for one in up["addrs"] if ("/ws" in one) == (kind == "ws"))
+            for kind in ("ws", "tcp", "quic"):
+                (address,) = (one for one in up["addrs"] if transport_label(parse(one)) == kind)
                 await host.connect(js, [address])
                 (seen,) = host.connections(js)
                 assert seen.transport == kind

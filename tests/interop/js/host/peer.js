@@ -2,6 +2,7 @@
 // lines: {do: "meet", addr, bytes} -> {event: "met", ...}; {do: "stop"} -> {event: "stopped"}.
 import { createInterface } from 'node:readline'
 import { noise } from '@chainsafe/libp2p-noise'
+import { quic } from '@chainsafe/libp2p-quic'
 import { yamux } from '@chainsafe/libp2p-yamux'
 import { identify } from '@libp2p/identify'
 import { ping } from '@libp2p/ping'
@@ -14,8 +15,8 @@ const ECHO = '/covey-test/echo/1'
 const tell = (event, more = {}) => process.stdout.write(JSON.stringify({ event, ...more }) + '\n')
 
 const node = await createLibp2p({
-  addresses: { listen: ['/ip4/127.0.0.1/tcp/0', '/ip4/127.0.0.1/tcp/0/ws'] },
-  transports: [tcp(), webSockets()],
+  addresses: { listen: ['/ip4/127.0.0.1/tcp/0', '/ip4/127.0.0.1/tcp/0/ws', '/ip4/127.0.0.1/udp/0/quic-v1'] },
+  transports: [tcp(), webSockets(), quic()],
   connectionEncrypters: [noise()],
   streamMuxers: [yamux()],
   connectionGater: { denyDialMultiaddr: () => false },
