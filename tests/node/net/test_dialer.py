@@ -8,6 +8,7 @@ from covey_core.errors import CoveyError, StreamLost, Unreachable
 from covey_core.host import ConnectionInfo
 from covey_core.identity import Identity
 from covey_core.peers import PeerId
+from covey_node import limits
 from covey_node.net.dialer import Dialer
 from covey_node.net.relays import Relay
 from tests.support.people import empty_network
@@ -65,7 +66,7 @@ DIRECT = [f"/ip4/127.0.0.1/tcp/2/p2p/{PEER}"]
 
 async def test_a_direct_answer_in_time_asks_no_relay(autojump_clock: MockClock) -> None:
     relays = _Relays(works=True)
-    await _dialer(_Host(0.5), relays).connect(PEER, DIRECT)
+    await _dialer(_Host(limits.DIRECT_HEAD_START_SECONDS / 2), relays).connect(PEER, DIRECT)
     assert relays.asked_at is None
 
 
@@ -73,7 +74,7 @@ async def test_a_silent_address_holds_the_relay_up_for_its_head_start_only(autoj
     relays = _Relays(works=True)
     start = trio.current_time()
     await _dialer(_Host(1000), relays).connect(PEER, DIRECT)
-    assert relays.asked_at == start + 1
+    assert relays.asked_at == start + limits.DIRECT_HEAD_START_SECONDS
 
 
 async def test_a_refused_address_asks_the_relay_at_once(autojump_clock: MockClock) -> None:
@@ -103,3 +104,24 @@ async def test_a_direct_answer_counts_though_the_relay_refuses_at_the_same_momen
     host, relays = _Host(5), _Relays(works=False)
     relays.answers = host.answered
     await _dialer(host, relays).connect(PEER, DIRECT)
+
+
+async def test_a_relay_that_says_nothing_is_joined_by_the_next_and_a_doubted_one_comes_last(
+    autojump_clock: MockClock,
+) -> None:
+    relays, other = _Relays(works=True), Identity.generate().peer_id
+    relays.relays[other] = Relay("other", other, (f"/ip4/127.0.0.1/tcp/3/p2p/{other}",))
+    asked: list[tuple[PeerId, float]] = []
+
+    async def dial(relay: PeerId, _addrs: tuple[str, ...], _peer: PeerId) -> None:
+        asked.append((relay, trio.current_time()))
+        await trio.sleep(0 if len(asked) == 2 else 1000)
+
+    relays.dial = dial  # type: ignore[method-assign]
+    began = trio.current_time()
+    await _dialer(_Host(None), relays).connect(PEER, [])
+    assert asked == [(RELAY, began), (other, began + limits.NEXT_RELAY_SECONDS)]
+    asked.clear()
+    relays.doubted.add(RELAY)
+    await _dialer(_Host(None), relays).connect(PEER, [])
+    assert [relay for relay, _ in asked] == [other, RELAY]
