@@ -15,6 +15,7 @@ messages = st.builds(
     HolePunch,
     st.sampled_from(HolePunchType),
     st.lists(st.binary(max_size=60), max_size=limits.DCUTR_ADDRESSES).map(tuple),
+    st.sampled_from([None, "none", "easy", "hard", "udp_blocked"]),
 )
 direct_addrs = st.builds(
     DirectAddr,
@@ -47,6 +48,13 @@ def test_connect_and_sync_have_the_bytes_that_the_specification_asks_for():
 @given(messages)
 def test_a_message_goes_through_unchanged(message):
     assert decode_hole_punch(encode_hole_punch(message)) == message
+
+
+def test_the_senders_nat_is_a_field_of_our_own_that_others_pass_over():
+    assert encode_hole_punch(HolePunch(HolePunchType.CONNECT, nat="hard")).hex() == "0864a00603"
+    assert encode_hole_punch(HolePunch(HolePunchType.CONNECT, nat="unknown")).hex() == "0864"
+    for number in ("00", "05", "ffffffff07"):
+        assert decode_hole_punch(bytes.fromhex(f"0864a006{number}")) == HolePunch(HolePunchType.CONNECT)
 
 
 @given(st.binary(max_size=2 * limits.DCUTR_MESSAGE_BYTES))

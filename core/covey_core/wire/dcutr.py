@@ -24,17 +24,26 @@ class HolePunchType(IntEnum):
     SYNC = 300
 
 
+_NATS: Final = {1: "none", 2: "easy", 3: "hard", 4: "udp_blocked"}
+
+
 @dataclass(frozen=True, slots=True)
 class HolePunch:
-    """One message. CONNECT brings the sender's addresses, binary multiaddrs; in a SYNC they mean nothing."""
+    """One message. CONNECT brings the sender's addresses, binary multiaddrs; in a SYNC they mean nothing.
+
+    `nat` is ours alone (docs/spec/dcutr.md): what the sender's NAT does, in METRICS' words; None: not told, not known.
+    """
 
     type: HolePunchType
     addrs: tuple[bytes, ...] = ()
+    nat: str | None = None
 
 
 def encode_hole_punch(message: HolePunch) -> bytes:
     """Return the protobuf form (no length before it); `FrameTooLarge` over 4,096 bytes."""
-    return _bounded(pb.HolePunch(type=message.type, obs_addrs=message.addrs).SerializeToString(deterministic=True))
+    nat = next((number for number, kind in _NATS.items() if kind == message.nat), None)
+    out = pb.HolePunch(type=message.type, obs_addrs=message.addrs, nat=nat)
+    return _bounded(out.SerializeToString(deterministic=True))
 
 
 def decode_hole_punch(data: bytes) -> HolePunch:
@@ -55,7 +64,7 @@ def decode_hole_punch(data: bytes) -> HolePunch:
     except ValueError as exc:
         raise ProtocolViolation(f"an unknown hole punching message {found.type}") from exc
     fitting = [bytes(addr) for addr in found.obs_addrs if len(addr) <= limits.ADDRESS_MAX_BYTES]
-    return HolePunch(kind, tuple(fitting[: limits.DCUTR_ADDRESSES]))
+    return HolePunch(kind, tuple(fitting[: limits.DCUTR_ADDRESSES]), _NATS.get(found.nat))
 
 
 def _bounded(data: bytes) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 
 import trio
@@ -16,7 +17,7 @@ from covey_core.errors import CoveyError, ProtocolViolation, StreamLost
 from covey_core.host import ConnectionInfo, Host, PunchResult, Stream
 from covey_core.limits import DCUTR_MESSAGE_BYTES
 from covey_core.peers import PeerId
-from covey_core.wire.dcutr import DCUTR_PROTOCOL, decode_hole_punch, encode_hole_punch
+from covey_core.wire.dcutr import DCUTR_PROTOCOL, HolePunch, HolePunchType, decode_hole_punch, encode_hole_punch
 from covey_core.wire.direct_addr import DirectAddr
 from covey_core.wire.framing import encode_frame
 from covey_node import limits
@@ -41,9 +42,20 @@ _NOBODY_THERE = "refused"
 
 
 class PunchRun:
-    """One punch from its first word to its end. `connection` is the number of the relayed connection."""
+    """One punch from its first word to its end. `connection` is the number of the relayed connection.
 
-    def __init__(self, host: Host, peer: PeerId, machine: Initiator | Receiver, *, connection: int | None) -> None:
+    `nat` returns what our NAT does: the peer is told along with our addresses.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        peer: PeerId,
+        machine: Initiator | Receiver,
+        *,
+        connection: int | None,
+        nat: Callable[[], str | None] = lambda: None,
+    ) -> None:
         self.peer = peer
         self.machine = machine
         self.attempts = 0
@@ -62,6 +74,8 @@ class PunchRun:
         self._result = PunchResult(None, ())
         self._direct: ConnectionInfo | None = None
         self._stopped: Finish | None = None
+        self._nat = nat
+        self._their_nat: str | None = None
 
     @property
     def side(self) -> Side:
@@ -116,10 +130,10 @@ class PunchRun:
                     case Finish():
                         return command
                     case OpenStream(message) if isinstance(self.machine, Initiator):
-                        nursery.start_soon(self._open, self.machine, encode_hole_punch(message), nursery)
+                        nursery.start_soon(self._open, self.machine, self._encode(message), nursery)
                     case Send(message):
                         await self._prepared.wait()
-                        if not await self._write(encode_hole_punch(message)):
+                        if not await self._write(self._encode(message)):
                             return Finish(Ending.FAILED, Reason.NO_STREAM, reset=True)
                     case Punch():
                         self.attempts += 1
@@ -160,6 +174,7 @@ class PunchRun:
             try:
                 while (frame := await stream.read_frame(limit=DCUTR_MESSAGE_BYTES)) is not None:
                     message, now = decode_hole_punch(frame), trio.current_time()
+                    self._their_nat = message.nat or self._their_nat
                     await self._send.send(partial(self.machine.received, message, now=now))
             except ProtocolViolation:
                 await self._send.send(self.machine.violated)
@@ -167,6 +182,10 @@ class PunchRun:
             except StreamLost:
                 pass
             await self._send.send(self.machine.ended)
+
+    def _encode(self, message: HolePunch) -> bytes:
+        nat = self._nat() if message.type is HolePunchType.CONNECT else None
+        return encode_hole_punch(replace(message, nat=nat))
 
     async def _write(self, payload: bytes) -> bool:
         try:
@@ -220,4 +239,5 @@ class PunchRun:
             transport=None if remote is None else remote.transport,
             ip_version=None if addr is None else addr.ip_version,
             addresses=self._result.addresses,
+            their_nat=self._their_nat,
         )

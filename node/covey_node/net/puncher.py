@@ -61,6 +61,8 @@ class Puncher:
         self._acquainted = trio.Event()
         self._strangers: set[PeerId] = set()
         self.log = PunchLog()
+        self.nat: Callable[[], str | None] = lambda: None
+        """What our NAT does (METRICS: `nat`), told to those we punch with; None: not told."""
         host.handle(DCUTR_PROTOCOL, self._serve)
 
     async def run(self) -> None:
@@ -130,6 +132,7 @@ class Puncher:
             peer,
             Initiator(self._own_addrs, self._choose, partial(self._is_covey, peer)),
             connection=connection.number,
+            nat=self.nat,
         )
         return await self._carry_out(run, beside=partial(self._dial_plainly, run))
 
@@ -177,7 +180,7 @@ class Puncher:
         ):
             await stream.reset()
             return
-        run = PunchRun(self._host, peer, Receiver(self._own_addrs, self._choose), connection=None)
+        run = PunchRun(self._host, peer, Receiver(self._own_addrs, self._choose), connection=None, nat=self.nat)
         await self._carry_out(run, stream=stream)
 
     def _is_theirs_to_start(self, stream: Stream) -> bool:

@@ -39,11 +39,15 @@ class Punch(Protocol):
     def transport(self) -> str | None:
         """What carries the connection that it made."""
 
+    @property
+    def their_nat(self) -> str | None:
+        """What the peer's NAT does, by its word."""
+
 
 class PunchReports:
     """Takes outcomes, and tells a relay that keeps a slot for us, some time later and all together.
 
-    `held` returns those relays; `nat_pair` the NAT kinds of both sides of a punch (METRICS: `nat_pair`).
+    `held` returns those relays; `nat_pair` takes the peer's NAT kind and returns METRICS' `nat_pair`.
     """
 
     def __init__(
@@ -51,7 +55,7 @@ class PunchReports:
         host: Host,
         held: Callable[[], Sequence[PeerId]],
         *,
-        nat_pair: Callable[[PeerId], str] = lambda _peer: NatPair.UNKNOWN,
+        nat_pair: Callable[[str | None], str] = lambda _theirs: NatPair.UNKNOWN,
         rng: random.Random | None = None,
     ) -> None:
         self._host = host
@@ -67,7 +71,7 @@ class PunchReports:
             outcome = PunchOutcome(punch.outcome)
         except ValueError:
             return
-        kind = PunchKind(outcome, _transport(punch.transport), NatPair(self._nat_pair(punch.peer)))
+        kind = PunchKind(outcome, _transport(punch.transport), NatPair(self._nat_pair(punch.their_nat)))
         self._batch.add(punch.peer, kind, now=trio.current_time())
         self._more.set()
 

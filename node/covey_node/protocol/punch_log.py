@@ -64,6 +64,8 @@ class PunchOutcome:
     transport: str | None = None
     ip_version: str | None = None
     addresses: tuple[PunchAddress, ...] = ()
+    their_nat: str | None = None
+    """What the peer says that its NAT does (METRICS: `nat`); None when it does not say, or does not know."""
 
 
 class PunchLog:

@@ -145,6 +145,10 @@ class Punch(Protocol):
     def addresses(self) -> Sequence[PunchedAddress]:
         """What became of each address."""
 
+    @property
+    def their_nat(self) -> str | None:
+        """What the peer's NAT does, by its word."""
+
 
 class KeptPath(Protocol):
     """A path as the keeper sees it."""

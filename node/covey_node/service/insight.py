@@ -23,6 +23,7 @@ from covey_node.net.interfaces import expand
 from covey_node.net.keeper import Keeper
 from covey_node.net.relays import RelayClient
 from covey_node.net.reports import PunchReports
+from covey_node.protocol.nat_kind import NatKind, nat_pair
 from covey_node.protocol.punch_log import PunchOutcome
 from covey_node.service.doctor import Doctor
 from covey_node.service.doctor_parts import DoctorParts, PortMapper, Punch, Punches, Reachability, no_punches
@@ -90,8 +91,14 @@ class Insight:
 
     def start_reports(self) -> PunchReports:
         """Tell relays from now on how punches ended: the user opted in. The caller runs what is returned."""
-        self._reports = PunchReports(self._host, lambda: [relay.peer for relay in self._relays.held()])
+        self._reports = PunchReports(
+            self._host, lambda: [relay.peer for relay in self._relays.held()], nat_pair=self._nat_pair
+        )
         return self._reports
+
+    def _nat_pair(self, their_nat: str | None) -> str:
+        ours = NatKind.UNKNOWN if self.known.reachability is None else NatKind(self.known.reachability.nat)
+        return nat_pair(ours, NatKind(their_nat or NatKind.UNKNOWN))
 
     def punch_finished(self, punch: PunchOutcome) -> None:
         """Count the end of a hole punch, and report it where the user opted in."""

@@ -168,7 +168,7 @@ async def open_node(
         puncher = make_puncher(ledger, host, relays, mapped=mapped, on_outcome=insight.punch_finished)
         if options.report_punches:
             nursery.start_soon(insight.start_reports().run)
-        insight.known.punches = puncher.log.of
+        puncher.nat, insight.known.punches = (lambda: reachability.nat.value), puncher.log.of
         keeper.punch = puncher.punch
         nursery.start_soon(puncher.run)
         if options.mdns:

@@ -63,6 +63,7 @@ async def direct(host: Host, peer: str) -> None:
 
 async def test_a_relayed_connection_becomes_a_direct_one() -> None:
     async with two_people() as (alice, bob):
+        alice.puncher.nat, bob.puncher.nat = (lambda: "easy"), (lambda: "unknown")
         relay = next(iter(alice.relays.relays.values()))
         await alice.relays.dial(relay.peer, relay.addrs, bob.host.peer_id)
         await direct(alice.host, bob.host.peer_id)
@@ -73,4 +74,5 @@ async def test_a_relayed_connection_becomes_a_direct_one() -> None:
         (theirs,), (ours,) = bob.outcomes, alice.outcomes
         assert (theirs.side, theirs.outcome, theirs.attempts) == (Side.INITIATOR, Ending.SUCCESS, 1), theirs
         assert (ours.side, ours.outcome, ours.attempts) == (Side.RECEIVER, Ending.SUCCESS, 1)
+        assert (theirs.their_nat, ours.their_nat) == ("easy", None), "what is not known is not told"
         assert any(one.relayed for one in alice.host.connections(bob.host.peer_id)), "the relayed leg stays"

@@ -29,6 +29,7 @@ class Punched:
     peer: PeerId
     outcome: str = "success"
     transport: str | None = "quic"
+    their_nat: str | None = "hard"
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +51,9 @@ async def told(punches: list[Punched], *, slot: bool = True, wait: Callable[[Col
             await host.connect(relay.peer_id, relay.addrs)
             if slot:
                 await reserve(host, relay)
-            reports = PunchReports(host, lambda: [relay.peer_id], nat_pair=lambda _: "easy_hard", rng=Random(1))
+            reports = PunchReports(
+                host, lambda: [relay.peer_id], nat_pair=lambda theirs: f"easy_{theirs}", rng=Random(1)
+            )
             nursery.start_soon(reports.run)
             for punch in punches:
                 reports.punch_finished(punch)
@@ -87,7 +90,7 @@ async def test_nothing_is_told_while_no_relay_keeps_a_slot(autojump_clock: trio.
         async def open_stream(self, _peer: PeerId, _protocol: str) -> None:
             raise AssertionError("nobody keeps a slot")
 
-    reports = PunchReports(Nowhere(), lambda: [], rng=Random(1))  # type: ignore[arg-type]
+    reports = PunchReports(Nowhere(), list, rng=Random(1))  # type: ignore[arg-type]
     async with trio.open_nursery() as nursery:
         nursery.start_soon(reports.run)
         for peer in PEERS:

@@ -188,6 +188,10 @@ async def test_a_contact_is_told_with_its_paths_and_its_last_punches(practice: P
     assert [one.code for one in bob.advice] == ["dial_timeout"]
     assert bob.hops == ()
     assert practice.tried == []
+    hard = replace(punch(NOW - 5, Ending.FAILED, Reason.DIAL_TIMEOUT), their_nat="hard")
+    told = replace(doctor._parts, punches=lambda _peer: (punch(NOW - 3, Ending.CANCELLED), hard))
+    (bob,) = (await Doctor(told).examine(None)).contacts
+    assert [one.code for one in bob.advice] == ["their_hard_nat"]
     practice.connections.open(BOB, QUIC)
     (bob,) = (await doctor.examine("bob")).contacts
     assert (bob.path, bob.transport, bob.relay) == (PathKind.PUNCHED, "quic", None)

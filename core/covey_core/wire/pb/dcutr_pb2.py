@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x63ovey_core/wire/pb/dcutr.proto\x12\x0b\x63ovey.dcutr\":\n\tHolePunch\x12\x11\n\x04type\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x11\n\tobs_addrs\x18\x02 \x03(\x0c\x42\x07\n\x05_typeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x63ovey_core/wire/pb/dcutr.proto\x12\x0b\x63ovey.dcutr\"T\n\tHolePunch\x12\x11\n\x04type\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x11\n\tobs_addrs\x18\x02 \x03(\x0c\x12\x10\n\x03nat\x18\x64 \x01(\x05H\x01\x88\x01\x01\x42\x07\n\x05_typeB\x06\n\x04_natb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'covey_core.wire.pb.dcutr_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_HOLEPUNCH']._serialized_start=47
-  _globals['_HOLEPUNCH']._serialized_end=105
+  _globals['_HOLEPUNCH']._serialized_end=131
 # @@protoc_insertion_point(module_scope)

@@ -7,9 +7,11 @@ from typing import ClassVar as _ClassVar, Optional as _Optional
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class HolePunch(_message.Message):
-    __slots__ = ("type", "obs_addrs")
+    __slots__ = ("type", "obs_addrs", "nat")
     TYPE_FIELD_NUMBER: _ClassVar[int]
     OBS_ADDRS_FIELD_NUMBER: _ClassVar[int]
+    NAT_FIELD_NUMBER: _ClassVar[int]
     type: int
     obs_addrs: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, type: _Optional[int] = ..., obs_addrs: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    nat: int
+    def __init__(self, type: _Optional[int] = ..., obs_addrs: _Optional[_Iterable[bytes]] = ..., nat: _Optional[int] = ...) -> None: ...
