@@ -61,6 +61,7 @@ async def run_relay(settings: RelaySettings, lifecycle: Lifecycle) -> None:
             announce=settings.announce,
             max_connections=settings.connections,
             max_connections_per_ip=settings.max_connections_per_ip,
+            keeps_both=True,
         )
         validators = {NAMESPACE: ContactRecordValidator()}
         async with (
