@@ -241,6 +241,7 @@ async def test_a_connection_is_not_closed_when_its_better_one_ended_meanwhile(
             await both_ways(alice, bob)
             (quic,) = [one for one in alice._swarm.all_connections() if one.is_quic]
             assert quic.retired
+            assert not any(one.retired for one in bob._swarm.all_connections()), "the smaller PeerId's side closes"
             (tcp,) = [one for one in alice.connections() if one.transport == "tcp"]
             await alice.close_connection(tcp.number)
             while quic.retired:
