@@ -88,9 +88,9 @@ def crowd(steps: tuple[int, int], circuits: int) -> list[Row]:
 
 
 def one_stream(*, quick: bool) -> list[Row]:
-    """Send the same bytes directly and through the relay, in turn."""
+    """Send the same bytes directly, over TCP and over QUIC, and through the relay, in turn."""
     size, rounds = (MIB, 2) if quick else (16 * MIB, 7)
-    direct, relayed, costs = [], [], []
+    direct, quic, relayed, costs = [], [], [], []
     with (
         running_relay() as (pid, _, network),
         worker("streamer", str(network), log=FOLDER / "receiver.log") as receiver,
@@ -102,16 +102,19 @@ def one_stream(*, quick: bool) -> list[Row]:
             raise Failed("the relayed connection is not relayed")
         for number in range(rounds + 1):  # the first round warms up
             seconds = sender.ask("send", way="direct", peer=there["direct"][0], count=size)
+            datagrams = sender.ask("send", way="quic", peer=there["quic"][0], count=size)
             before = cpu_seconds(pid)
             through = sender.ask("send", way="relayed", peer=there["relayed"][0], count=size)
             if number:
                 direct.append(size / MIB / seconds)
+                quic.append(size / MIB / datagrams)
                 relayed.append(size / MIB / through)
                 costs.append((cpu_seconds(pid) - before) / (size / 1e9))
         note(load())
     ratio = median([there / here for here, there in zip(direct, relayed, strict=True)])
     return [
         Row("one stream, direct", median(direct), "MiB/s"),
+        Row("one stream, direct, over QUIC", median(quic), "MiB/s"),
         Row("one stream, relayed", median(relayed), "MiB/s"),
         Row("one stream, relayed to direct", ratio, "", AtLeast(0.3)),
         Row("processor time of the relay", median(costs), "CPU s/GB"),

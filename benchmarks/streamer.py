@@ -1,4 +1,4 @@
-"""One end of a bulk transfer: two hosts, one reached directly and one through the relay.
+"""One end of a bulk transfer: three hosts, one reached over TCP, one over QUIC and one through the relay.
 
 Owns: the hosts, the bytes. Sender and receiver are a process each; the relay is a third one.
 """
@@ -22,28 +22,31 @@ from covey_node.net.relays import RelayClient
 PROTOCOL = "/covey-bench/sink/1"
 CHUNK_BYTES = 64 * 1024
 LISTEN = ("/ip4/127.0.0.1/tcp/0",)
+LISTEN_QUIC = ("/ip4/127.0.0.1/udp/0/quic-v1",)
 
 
 class Streamer:
     """Answers the benchmark's questions."""
 
-    def __init__(self, network: Network, direct: Host, relayed: Host, client: RelayClient) -> None:
+    def __init__(self, network: Network, direct: Host, quic: Host, relayed: Host, client: RelayClient) -> None:
         self._network = network
-        self._hosts = {"direct": direct, "relayed": relayed}
+        self._hosts = {"direct": direct, "quic": quic, "relayed": relayed}
         self._client = client
         for host in self._hosts.values():
             host.handle(PROTOCOL, _sink)
 
     async def reserved(self) -> dict[str, object]:
-        """Wait for a place at the relay; return where both hosts are."""
+        """Wait for a place at the relay; return where the hosts are."""
         while not self._client.held():
             await self._client.wait_change()
-        direct, relayed = self._hosts["direct"], self._hosts["relayed"]
-        return {"direct": [direct.peer_id, list(direct.addrs)], "relayed": [relayed.peer_id, []]}
+        return {way: [host.peer_id, list(host.addrs)] for way, host in self._hosts.items()}
 
-    async def connect(self, direct: tuple[str, list[str]], relayed: tuple[str, list[str]]) -> bool:
-        """Connect both hosts to those of the other process."""
+    async def connect(
+        self, direct: tuple[str, list[str]], quic: tuple[str, list[str]], relayed: tuple[str, list[str]]
+    ) -> bool:
+        """Connect the hosts to those of the other process."""
         await self._hosts["direct"].connect(PeerId(direct[0]), direct[1])
+        await self._hosts["quic"].connect(PeerId(quic[0]), quic[1])
         (relay,) = self._client.relays.values()
         await self._client.dial(relay.peer, relay.addrs, PeerId(relayed[0]))
         return all(one.relayed for one in self._hosts["relayed"].connections(PeerId(relayed[0])))
@@ -75,12 +78,13 @@ async def main(network_file: Path) -> None:
     network = load_network(network_file)
     async with (
         open_host(HostConfig(Identity.generate(), network, LISTEN)) as direct,
+        open_host(HostConfig(Identity.generate(), network, LISTEN_QUIC)) as quic,
         open_host(HostConfig(Identity.generate(), network)) as relayed,
         trio.open_nursery() as nursery,
     ):
         client = RelayClient(relayed, network.relays, lambda: None)
         nursery.start_soon(client.run)
-        streamer = Streamer(network, direct, relayed, client)
+        streamer = Streamer(network, direct, quic, relayed, client)
         await answer_questions({"reserved": streamer.reserved, "connect": streamer.connect, "send": streamer.send})
         nursery.cancel_scope.cancel()
 
