@@ -187,7 +187,8 @@ MDNS_PACKETS_PER_SECOND = 50  # read on one interface, at most 1 ms each; furthe
 MDNS_LOOK_SECONDS = 10  # interfaces are listed again so often; it costs 0.2 ms
 MDNS_GOODBYE_SECONDS = 0.5  # for saying goodbye at the end
 LAN_DIAL_SECONDS = 5  # a machine on the same network answers in milliseconds or is not there
-LAN_RETRY_SECONDS = 30  # between tries to connect to one neighbour; a new address is tried at once
+LAN_RETRY_SECONDS = 5  # between tries to connect to one neighbour; a new address is tried at once
+LAN_RETRY_DOUBLINGS = 4  # of that pause after failures: 80 s at most, about as long as its answer is believed
 LAN_DIALS_MAX = 8  # neighbours that are dialled at the same time
 LAN_FOUND_MAX = 64  # neighbours that wait to be dialled; further ones are heard again within a minute
 

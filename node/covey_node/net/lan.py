@@ -17,7 +17,7 @@ from typing import Final, Protocol
 import trio
 
 from covey_core.errors import ProtocolViolation
-from covey_core.host.contained import shielded
+from covey_core.host.contained import shielded, system_error_in
 from covey_core.logs import get_logger
 from covey_core.network import Network
 from covey_core.peers import PeerId
@@ -77,6 +77,10 @@ class LanDiscovery:
         """Return the addresses at which a peer was heard within the last two minutes, the last heard first."""
         return self._neighbours.addrs_of(peer, now=trio.current_time())
 
+    def peers(self) -> tuple[PeerId, ...]:
+        """Return the peers that were heard within the last two minutes."""
+        return self._neighbours.peers(now=trio.current_time())
+
     @property
     def interfaces(self) -> tuple[str, ...]:
         """The names of the interfaces on which we ask and answer now."""
@@ -102,8 +106,9 @@ class LanDiscovery:
         try:
             with scope:
                 await self._speak(interface)
-        except OSError as exc:  # it went, or cannot do multicast: the next look tries again
-            log.debug("node.lan.left_out", problem=errno.errorcode.get(exc.errno or 0, type(exc).__name__))
+        except* OSError as group:  # it went, or cannot do multicast: the next look tries again
+            found = system_error_in(group)
+            log.debug("node.lan.left_out", problem=errno.errorcode.get(found.errno or 0) if found else "OSError")
         finally:
             del self._on[interface]
 
@@ -193,8 +198,11 @@ class _Room:
         self.services_wanted = False
 
     async def send(self, packet: bytes) -> None:
-        """Send to everybody on the interface."""
-        await self.socket.sendto(packet, (GROUP, PORT))
+        """Send to everybody on the interface; while its address changes nothing can be sent, and is left out."""
+        try:
+            await self.socket.sendto(packet, (GROUP, PORT))
+        except OSError as exc:
+            log.debug("node.lan.not_sent", problem=errno.errorcode.get(exc.errno or 0))
 
 
 def _open_socket(interface: LanInterface) -> trio.socket.SocketType:

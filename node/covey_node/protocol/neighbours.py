@@ -88,6 +88,12 @@ class Neighbours:
         latest_first = sorted(known.expires.items(), key=lambda item: -item[1])  # those of one answer as it had them
         return tuple(addr for addr, until in latest_first if until > now)
 
+    def peers(self, *, now: float) -> tuple[PeerId, ...]:
+        """Return who was heard and still is."""
+        return tuple(
+            peer for peer, known in self._known.items() if any(until > now for until in known.expires.values())
+        )
+
     def expire(self, *, now: float) -> None:
         """Forget what is too old."""
         for peer, known in list(self._known.items()):

@@ -6,10 +6,12 @@ Never touches: multicast (net/lan.py), what is sent: a direct connection wakes w
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import trio
 
 from covey_core.errors import CoveyError, FileDamaged
-from covey_core.host import Host
+from covey_core.host import Disconnected, Host
 from covey_core.logs import get_logger
 from covey_core.peers import PeerId, peer_id_of
 from covey_node import limits
@@ -25,6 +27,14 @@ from covey_node.store.tx import Tx
 log = get_logger("node.nearby")
 
 
+@dataclass(slots=True)
+class _Tries:
+    """How often dialling one neighbour failed in a row, and when it is tried next at the earliest (trio's time)."""
+
+    failed: int = 0
+    next_at: float = 0.0
+
+
 class Nearby:
     """Connects to contacts' devices as they are heard on the local network."""
 
@@ -33,7 +43,7 @@ class Nearby:
         self._host = host
         self._devices: frozenset[PeerId] = frozenset()
         self._devices_changed = trio.Event()
-        self._tried_at: dict[PeerId, float] = {}
+        self._tries: dict[PeerId, _Tries] = {}
         self._send, self._receive = trio.open_memory_channel[PeerId](limits.LAN_FOUND_MAX)
         self.lan = LanDiscovery(host, wanted=self._is_contact, found=self._found)
         ledger.follow(self._hear_of_change)
@@ -44,29 +54,54 @@ class Nearby:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep_devices)
             nursery.start_soon(self.lan.run)
+            nursery.start_soon(self._watch_connections)
+            nursery.start_soon(self._try_again)
             for _ in range(limits.LAN_DIALS_MAX):
-                nursery.start_soon(self._dial_found)
+                nursery.start_soon(self._dial_waiting)
 
     def _is_contact(self, peer: PeerId) -> bool:
         return peer in self._devices
 
     def _found(self, peer: PeerId, fresh: bool) -> None:  # noqa: FBT001 - as LanDiscovery calls it
-        """A contact's device was heard: it is dialled unless a direct connection stands or was tried just now."""
-        now = trio.current_time()
-        if self._stands(peer) or (not fresh and now < self._tried_at.get(peer, -limits.LAN_RETRY_SECONDS)):
+        """A contact's device was heard; an address that is new is tried at once."""
+        if fresh:
+            self._tries.pop(peer, None)
+        self._try(peer)
+
+    def _try(self, peer: PeerId) -> None:
+        """Have a neighbour dialled, unless a direct connection stands or the last try was a short time ago."""
+        tries, now = self._tries.setdefault(peer, _Tries()), trio.current_time()
+        if self._stands(peer) or now < tries.next_at or not self.lan.addrs_of(peer):
             return
-        self._tried_at[peer] = now + limits.LAN_RETRY_SECONDS
+        pause = limits.LAN_RETRY_SECONDS * 2 ** min(tries.failed, limits.LAN_RETRY_DOUBLINGS)
+        tries.next_at = now + pause
         try:
             self._send.send_nowait(peer)
         except trio.WouldBlock:
             log.debug("node.nearby.left_out", waiting=limits.LAN_FOUND_MAX)
 
-    async def _dial_found(self) -> None:
+    async def _dial_waiting(self) -> None:
         async for peer in self._receive.clone():
             try:
                 await self._host.connect(peer, self.lan.addrs_of(peer), timeout_seconds=limits.LAN_DIAL_SECONDS)
             except CoveyError as exc:
+                self._tries.setdefault(peer, _Tries()).failed += 1
                 log.debug("node.nearby.not_reached", problem=str(exc))
+            else:
+                self._tries.pop(peer, None)
+
+    async def _watch_connections(self) -> None:
+        """Connect anew to a neighbour whose connection ended: it may have got another address."""
+        with self._host.subscribe() as events:
+            async for event in events:
+                if isinstance(event, Disconnected) and event.peer in self._devices:
+                    self._try(event.peer)
+
+    async def _try_again(self) -> None:
+        while True:
+            await trio.sleep(limits.LAN_RETRY_SECONDS)
+            for peer in self.lan.peers():
+                self._try(peer)
 
     def _stands(self, peer: PeerId) -> bool:
         return any(item.admitted and not item.relayed for item in self._host.connections(peer))
@@ -86,7 +121,7 @@ class Nearby:
             self._devices = await self._ledger.read(_devices)
         except (StoreError, FileDamaged) as exc:
             log.warning("node.nearby.left_out", problem=type(exc).__name__)
-        self._tried_at = {peer: at for peer, at in self._tried_at.items() if peer in self._devices}
+        self._tries = {peer: tries for peer, tries in self._tries.items() if peer in self._devices}
 
 
 def _devices(tx: Tx) -> frozenset[PeerId]:
