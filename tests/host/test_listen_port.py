@@ -83,6 +83,17 @@ async def test_the_ports_are_free_as_soon_as_the_connection_is_closed(public: Ne
                 assert not held(port_of(alice.addrs[0]), port_of(bob.addrs[0])), f"turn {turn}"
 
 
+async def test_a_close_on_both_sides_leaves_no_entry() -> None:
+    near, far = await crossed_pair()
+    ports = near.stream.socket.getsockname()[1], far.stream.socket.getsockname()[1]
+    with trio.fail_after(5):
+        assert held(*ports)
+        await near.close()
+        assert await far.read(1) == b""  # the FIN before the reset: an end, not an error
+        await far.close()
+        assert not held(*ports)
+
+
 async def test_what_was_written_before_a_close_arrives() -> None:
     """A reset drops what the other side has not taken yet: a close waits for that."""
     with trio.fail_after(10):
