@@ -1,4 +1,4 @@
-"""Relays as a client sees them, without sockets: they grant, refuse, fall silent and leave as the test says."""
+"""Relays as a client sees them, without sockets, for a MockClock: they grant, refuse, fall silent, leave as told."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from covey_node.protocol.paths import PathKind
 from covey_node.protocol.status import Status
 from covey_node.service.node import Node
 from tests.support.netns import own_network
-from tests.support.people import acquaint, reaches, running_node, running_relay, say, texts
+from tests.support.people import PATIENCE_SECONDS, acquaint, reaches, running_node, running_relay, say, texts
 
 MOST_SECONDS = 12.0  # DESIGN 3: noticed and replaced within 12 s while sending
 
@@ -47,10 +47,15 @@ async def _stand_by(alice: Node, bob: Node) -> None:
     assert alice._parts.dialer.path(_device(bob))[0] is not PathKind.RELAYED
 
 
-async def _keep_talking(node: Node, contact: str, head: str, count: int, said: dict[str, Node]) -> None:
-    for number in range(1, count + 1):
-        said[await say(node, contact, f"{head}{number}")] = node
-        await trio.sleep(0.1)
+async def _talk(alice: Node, bob: Node, *, at_ten: Callable[[], None]) -> list[tuple[Node, str]]:
+    """Say 30 things on each side, as fast as the disk takes them; at the tenth something happens."""
+    said = []
+    for number in range(1, 31):
+        said.append((alice, await say(alice, "bob", f"a{number}")))
+        said.append((bob, await say(bob, "alice", f"b{number}")))
+        if number == 10:
+            at_ten()
+    return said
 
 
 async def test_a_direct_path_that_dies_silently_costs_twelve_seconds_at_most_and_no_message(tmp_path: Path) -> None:
@@ -63,14 +68,9 @@ async def test_a_direct_path_that_dies_silently_costs_twelve_seconds_at_most_and
             await acquaint(alice, bob)
             await _stand_by(alice, bob)
             (there,), (back,) = _direct(alice, _device(bob)), _direct(bob, _device(alice))
-            said: dict[str, Node] = {}
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_keep_talking, alice, "bob", "a", 30, said)
-                nursery.start_soon(_keep_talking, bob, "alice", "b", 30, said)
-                await trio.sleep(1)
-                net.cut(_port(there), _port(back))
-                began = trio.current_time()
-            for message, node in said.items():
+            began = trio.current_time()
+            said = await _talk(alice, bob, at_ten=lambda: net.cut(_port(there), _port(back)))
+            for node, message in said:
                 await reaches(node, message, Status.DELIVERED)
             assert trio.current_time() - began <= MOST_SECONDS
             _all_came_once(await texts(bob, "alice"), "a", range(31))
@@ -115,14 +115,9 @@ async def test_a_relay_that_is_killed_or_paused_is_replaced_by_the_other_and_no_
             await alice._parts.relays.dial(fragile, network.relays[0].addrs, _device(bob))
             await acquaint(alice, bob)
             assert [info.relay for info in alice._parts.host.connections(_device(bob))] == [fragile]
-            said: dict[str, Node] = {}
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_keep_talking, alice, "bob", "a", 30, said)
-                nursery.start_soon(_keep_talking, bob, "alice", "b", 30, said)
-                await trio.sleep(1)
-                os.kill(process.pid, signal_number)
-                began = trio.current_time()
-            for message, node in said.items():
+            began = trio.current_time()
+            said = await _talk(alice, bob, at_ten=lambda: os.kill(process.pid, signal_number))
+            for node, message in said:
                 await reaches(node, message, Status.DELIVERED)
             assert trio.current_time() - began <= MOST_SECONDS
             _all_came_once(await texts(bob, "alice"), "a", range(1, 31))
@@ -144,19 +139,25 @@ async def test_a_conversation_moves_to_a_better_path_and_loses_nothing(tmp_path:
             await alice._parts.relays.dial(peer_in(relay.addrs[0]), relay.addrs, _device(bob))
             await acquaint(alice, bob)
             assert bob._parts.dialer.path(_device(alice))[0] is PathKind.RELAYED
-            said: dict[str, Node] = {}
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_keep_talking, alice, "bob", "a", 20, said)
-                nursery.start_soon(_keep_talking, bob, "alice", "b", 20, said)
-                await trio.sleep(0.5)
-                net.heal()
-                await alice._parts.host.connect(_device(bob), bob._parts.host.addrs)
-            for message, node in said.items():
-                await reaches(node, message, Status.DELIVERED)
-            for message, node in list(said.items())[-2:]:
-                assert (await node.message(message)).path is not PathKind.RELAYED
-            _all_came_once(await texts(bob, "alice"), "a", range(1, 21))
-            _all_came_once(await texts(alice, "bob"), "b", range(1, 21))
+            counts = {"a": 0, "b": 0}
+
+            async def talk_until_moved(node: Node, contact: str, head: str, other: Node) -> None:
+                message = ""
+                while not message or (await node.message(message)).path is PathKind.RELAYED:
+                    for _ in range(3):  # several are under way at a time
+                        counts[head] += 1
+                        message = await say(node, contact, f"{head}{counts[head]}")
+                    await reaches(node, message, Status.DELIVERED)
+                assert node._parts.dialer.path(_device(other))[0] is not PathKind.RELAYED
+
+            with trio.fail_after(PATIENCE_SECONDS):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(talk_until_moved, alice, "bob", "a", bob)
+                    nursery.start_soon(talk_until_moved, bob, "alice", "b", alice)
+                    net.heal()
+                    await alice._parts.host.connect(_device(bob), bob._parts.host.addrs)
+            _all_came_once(await texts(bob, "alice"), "a", range(1, counts["a"] + 1))
+            _all_came_once(await texts(alice, "bob"), "b", range(1, counts["b"] + 1))
 
 
 def _listens_on(node: Node) -> int:
