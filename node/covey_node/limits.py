@@ -233,6 +233,7 @@ TIDY_SECONDS = 24 * 3600  # prekeys are rotated weekly, so looking once a day is
 # --- metrics (docs/operators.md) ---
 PATH_COUNT_SECONDS = 30  # METRICS: a peer session counts at the path it has this long after its first path stood
 PATH_COUNT_PEERS = 1024  # peers somebody tries to reach whose first try is remembered; 100 bytes each
+LOOK_AROUND_SECONDS = 5  # between two looks at the NAT kind, mappings and slots for /metrics; all are in memory
 OUTBOX_COUNT_SECONDS = 15  # the outbox is counted anew so often at most; Prometheus scrapes as often
 
 # --- punch reports (docs/spec/report.md) ---

@@ -80,6 +80,7 @@ class Insight:
         self._reports: PunchReports | None = None
         self._measuring = Measuring(self.metrics, ledger)
         keeper.follow(self.paths.look)
+        presence.details = self.paths.details
 
     def receiver(self, receive: Receiver) -> Receiver:
         """Return `receive`, counted."""
@@ -138,11 +139,11 @@ class Insight:
             nursery.start_soon(self._look_around)
 
     async def _look_around(self) -> None:
-        """Set what is not counted but looked at, every 15 s."""
+        """Set what is not counted but looked at, every 5 s."""
         while True:
             reachability, portmap = self.known.reachability, self.known.portmap
             mappings = () if portmap is None else portmap.mappings()
             kind = "" if reachability is None else reachability.nat
             self.metrics.nat(kind, mappings[0].via if mappings else Portmap.NONE)
             self.metrics.relay_addrs(len(self._relays.circuit_addrs()))
-            await trio.sleep(limits.OUTBOX_COUNT_SECONDS)
+            await trio.sleep(limits.LOOK_AROUND_SECONDS)

@@ -88,6 +88,11 @@ class PathWatch:
         since = known[1] if known is not None and known[0] == key else self._now()
         return PeerPath(kind, address, transport_of(address), relay, since)
 
+    def details(self, peer: PeerId) -> tuple[str | None, str | None]:
+        """Return what carries the path in use to a peer, and the operator of its relay."""
+        path = self.path(peer)
+        return path.transport, path.relay
+
     def standing(self, peer: PeerId) -> tuple[ConnectionInfo, ...]:
         """Return the admitted connections to a peer, the best first."""
         return tuple(info for info in self._host.connections(peer) if info.admitted)

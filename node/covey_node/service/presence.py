@@ -6,6 +6,7 @@ Never touches: dialling, lanes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 
 import trio
@@ -40,6 +41,8 @@ class Presence:
         self._shown: dict[PeerId, tuple[PathKind, str | None]] = {}
         self._moved: dict[PeerId, None] = {}
         self._more = Alarm()
+        self.details: Callable[[PeerId], tuple[str | None, str | None]] = lambda _peer: (None, None)
+        """What carries the path in use to a device, and the operator of its relay, by path_watch.py's word."""
 
     def since(self, peer: PeerId | None) -> float | None:
         """Return since when a device is connected (Unix seconds), None when it is not."""
@@ -89,7 +92,9 @@ class Presence:
             del self._shown[peer]
         else:
             self._shown[peer] = path, address
-        view = PeerPathView(alias=alias, path=path, address=address, since=self.since(peer))
+        transport, relay = self.details(peer)
+        since = self.since(peer)
+        view = PeerPathView(alias=alias, path=path, address=address, since=since, transport=transport, relay=relay)
         self._ledger.events.publish("path", asdict(view))
 
     async def _note(self, peer: PeerId, *, seen: bool) -> str | None:

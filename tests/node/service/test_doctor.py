@@ -27,7 +27,7 @@ from covey_node.store import contacts
 from covey_node.store.contacts import ContactRow
 from tests.node.service.lane_world import World
 from tests.node.service.test_path_watch import CIRCUIT, QUIC, RELAY, Connections
-from tests.support.people import acquaint, empty_network, reaches, running_node, running_relay, say
+from tests.support.people import acquaint, empty_network, next_event, reaches, running_node, running_relay, say
 
 NOW = 1.8e9
 BOB_KEY = Identity.generate().public_key
@@ -250,6 +250,21 @@ async def test_a_running_node_knows_how_its_contact_is_reached(tmp_path: Path) -
         (shown,) = (await alice.status()).contacts
         assert (shown.path, shown.transport, shown.relay) == (PathKind.RELAYED, "tcp", "test")
         assert shown.since is not None
+
+
+async def test_who_watches_hears_what_carries_a_new_path(tmp_path: Path) -> None:
+    async with (
+        running_relay() as (network, _, _),
+        running_node(tmp_path / "alice", network, listens=False) as alice,
+        running_node(tmp_path / "bob", network, listens=False) as bob,
+        alice.events(after=None) as events,
+    ):
+        await acquaint(alice, bob)
+        with trio.fail_after(20):
+            told = (await next_event(events, "path")).data
+            while told["path"] != PathKind.RELAYED:
+                told = (await next_event(events, "path")).data
+        assert (told["alias"], told["transport"], told["relay"]) == ("bob", "tcp", "test")
 
 
 async def test_a_node_without_any_relay_says_so(tmp_path: Path) -> None:
