@@ -88,10 +88,11 @@ def _judge_transport(views: list[Seen]) -> NatKind:
 
 
 class NatMemory:
-    """The kind that is believed. A first judgement is taken at once; another one must stand for a while."""
+    """The kind that is believed. Later than a moment after the first judgement, another one must stand for a while."""
 
     def __init__(self) -> None:
         self.kind = NatKind.UNKNOWN
+        self._known_since = 0.0
         self._rival: NatKind | None = None
         self._since = 0.0
 
@@ -102,21 +103,22 @@ class NatMemory:
             return False
         if judged is not self._rival:
             self._rival, self._since = judged, now
-        if self.kind is not NatKind.UNKNOWN and now - self._since < self._patience(judged):
+        if self.kind is NatKind.UNKNOWN:
+            self._known_since = now
+        elif now - self._since < self._patience(judged):
             return False
         self.kind, self._rival = judged, None
         return True
-
-    def next_look(self) -> float | None:
-        """Return when a rival judgement will have stood long enough; None while there is none."""
-        return None if self._rival is None else self._since + self._patience(self._rival)
 
     def forget(self) -> None:
         """Our interfaces have changed: this is another network, and what was believed was of the old one."""
         self.kind, self._rival = NatKind.UNKNOWN, None
 
     def _patience(self, rival: NatKind) -> float:
-        return limits.NAT_FORGET_SECONDS if rival is NatKind.UNKNOWN else limits.NAT_FLIP_SECONDS
+        if rival is NatKind.UNKNOWN:
+            return limits.NAT_FORGET_SECONDS
+        is_young = self._since - self._known_since < limits.NAT_SETTLE_SECONDS
+        return 0.0 if is_young else limits.NAT_FLIP_SECONDS
 
 
 def nat_pair(ours: NatKind, theirs: NatKind) -> str:

@@ -7,7 +7,7 @@ from covey_node.protocol.nat_kind import NatKind, NatMemory, Seen, judge, nat_pa
 
 A, B, C = "198.51.100.1", "198.51.100.2", "198.51.100.3"
 OUTSIDE, OURS = "203.0.113.5", "192.168.1.7"
-FLIP, FORGET = limits.NAT_FLIP_SECONDS, limits.NAT_FORGET_SECONDS
+SETTLE, FLIP, FORGET = limits.NAT_SETTLE_SECONDS, limits.NAT_FLIP_SECONDS, limits.NAT_FORGET_SECONDS
 
 
 def tcp(observer: str, port: int, ip: str = OUTSIDE) -> Seen:
@@ -77,30 +77,36 @@ def test_a_first_judgement_is_taken_at_once():
     assert memory.kind is NatKind.EASY
 
 
+def test_what_shows_a_moment_later_corrects_the_first_judgement():
+    memory = NatMemory()
+    memory.look(NatKind.EASY, now=0)
+    assert memory.look(NatKind.UDP_BLOCKED, now=SETTLE - 1)
+    assert memory.kind is NatKind.UDP_BLOCKED
+
+
 def test_one_odd_judgement_changes_nothing():
     memory = NatMemory()
     memory.look(NatKind.EASY, now=0)
-    assert not memory.look(NatKind.HARD, now=10)
-    assert not memory.look(NatKind.EASY, now=10 + FLIP / 2)
-    assert not memory.look(NatKind.HARD, now=10 + FLIP)
+    assert not memory.look(NatKind.HARD, now=SETTLE)
+    assert not memory.look(NatKind.EASY, now=SETTLE + FLIP / 2)
+    assert not memory.look(NatKind.HARD, now=SETTLE + FLIP)
     assert memory.kind is NatKind.EASY
 
 
 def test_a_judgement_that_stands_is_believed_in_the_end():
     memory = NatMemory()
     memory.look(NatKind.EASY, now=0)
-    memory.look(NatKind.HARD, now=10)
-    assert memory.next_look() == 10 + FLIP
-    assert memory.look(NatKind.HARD, now=10 + FLIP)
+    memory.look(NatKind.HARD, now=SETTLE)
+    assert not memory.look(NatKind.HARD, now=SETTLE + FLIP - 1)
+    assert memory.look(NatKind.HARD, now=SETTLE + FLIP)
     assert memory.kind is NatKind.HARD
-    assert memory.next_look() is None
 
 
 def test_another_rival_starts_anew():
     memory = NatMemory()
     memory.look(NatKind.EASY, now=0)
-    memory.look(NatKind.HARD, now=10)
-    assert not memory.look(NatKind.UDP_BLOCKED, now=10 + FLIP)
+    memory.look(NatKind.HARD, now=SETTLE)
+    assert not memory.look(NatKind.UDP_BLOCKED, now=SETTLE + FLIP)
     assert memory.kind is NatKind.EASY
 
 
@@ -123,12 +129,14 @@ def test_another_network_is_judged_from_the_start():
 
 @given(st.lists(st.tuples(st.sampled_from(NatKind), st.floats(0, FLIP / 4)), max_size=40))
 def test_no_kind_is_left_before_another_one_stood_its_time(steps):
-    memory, now, changed = NatMemory(), 0.0, None
+    memory, now = NatMemory(), SETTLE
+    memory.look(NatKind.EASY, now=0)
+    changed = now
     for judged, wait in steps:
         now += wait
         before = memory.kind
         if memory.look(judged, now=now):
-            assert changed is None or before is NatKind.UNKNOWN or now - changed >= FLIP
+            assert before is NatKind.UNKNOWN or now - changed >= FLIP
             changed = now
 
 
