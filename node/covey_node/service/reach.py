@@ -79,11 +79,15 @@ class ContactReach:
 
     async def prepare(self, contact_id: int, device_key: bytes) -> None:
         """Seal what waits for a session with the device, with one bundle for all of it; the connection stands."""
-        bundle: crypto.Bundle | None = None
-        while await self._ledger.read(lambda tx: lanes.has_unsealed(tx, contact_id, device_key)):
-            contact = await self._contact(contact_id)
-            bundle = bundle or await self._bundle(contact, device_key)
-            await self._ledger.change(partial(self._seal, contact_id, device_key, bundle))
+        if not await self._ledger.read(lambda tx: lanes.has_unsealed(tx, contact_id, device_key)):
+            return
+        bundle: crypto.Bundle | None = await self._bundle(await self._contact(contact_id), device_key)
+        while True:
+            done, more = await self._ledger.change(partial(self._seal, contact_id, device_key, bundle))
+            if not more:
+                return
+            stands = done > 0  # the session of the bundle, or of the page before
+            bundle = None if stands else await self._bundle(await self._contact(contact_id), device_key)
 
     def path(self, peer: PeerId) -> str:
         """Return the kind of the path that is used to a device."""
@@ -123,10 +127,15 @@ class ContactReach:
             raise ProtocolViolation("a key bundle of another device")
         return bundle
 
-    def _seal(self, contact_id: int, device_key: bytes, bundle: crypto.Bundle, tx: Tx, effects: Effects) -> None:
+    def _seal(
+        self, contact_id: int, device_key: bytes, bundle: crypto.Bundle | None, tx: Tx, effects: Effects
+    ) -> tuple[int, bool]:
+        """Seal a page; return how many contents, and whether more wait."""
         contact = contacts.get(tx, contact_id)
         if contact is None:
-            return
-        note_devices(tx, effects, contact, bundle.devices, now=self._own.now())
-        devices.set_bundle(tx, contact_id, device_key, bundle.encode(), now=self._own.now())
-        seal_waiting(tx, self._own, contact, device_key, bundle)
+            return 0, False
+        if bundle is not None:
+            note_devices(tx, effects, contact, bundle.devices, now=self._own.now())
+            devices.set_bundle(tx, contact_id, device_key, bundle.encode(), now=self._own.now())
+        done = seal_waiting(tx, self._own, contact, device_key, bundle)
+        return done, lanes.has_unsealed(tx, contact_id, device_key)

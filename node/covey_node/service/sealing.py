@@ -66,17 +66,21 @@ def queue_content(
         effects.lane(contact.id, device_key)
 
 
-def seal_waiting(tx: Tx, own: Own, contact: ContactRow, device_key: bytes, bundle: crypto.Bundle) -> int:
-    """Start a session from a verified bundle and seal what waited for it, in order; return how many contents."""
+def seal_waiting(tx: Tx, own: Own, contact: ContactRow, device_key: bytes, bundle: crypto.Bundle | None) -> int:
+    """Start a session from a verified bundle and seal what waited for it, a page in order; return how many contents.
+
+    Without a bundle they go on the session that was started for the page before: a bundle's one-time keys serve once.
+    """
     waiting = lanes.unsealed(tx, contact.id, device_key, limit=PAGE)
     now = own.now()
     for number, (row_id, data) in enumerate(waiting):
-        if number == 0:
+        if number == 0 and bundle is not None:
             session, packet = crypto.initiate(own.local, bundle, data, own.rng, now=now)
             sessions.add(tx, session_row(contact.id, session, now=now))
         else:
             sealed = _seal(tx, own, contact, device_key, data)
-            assert sealed is not None  # noqa: S101 - the session was added above
+            if sealed is None:  # the session of the page before has gone meanwhile
+                return number
             packet = sealed
         lanes.sealed(tx, row_id, packet=packet, packet_hash=packet_hash(packet))
     return len(waiting)

@@ -4,7 +4,9 @@ import contextlib
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pytest
 import trio
 
 from covey_core.errors import StreamLost
@@ -14,9 +16,11 @@ from covey_core.peers import PeerId
 from covey_core.wire.framing import encode_frame
 from covey_node import crypto
 from covey_node.net.chat import ChatStream
+from covey_node.net.contact import fetch_bundle
 from covey_node.protocol.contents import Content, Text, encode_content
 from covey_node.protocol.frames import Outcome, Packet
 from covey_node.protocol.status import Status
+from covey_node.service import reach, sealing
 from covey_node.service.incoming import Incoming
 from covey_node.service.node import Node
 from covey_node.service.sealing import sending_session
@@ -183,3 +187,26 @@ async def _ends(stream: Stream) -> None:
     with trio.fail_after(10), contextlib.suppress(StreamLost):
         while await stream.read_some():
             pass
+
+
+async def test_hundreds_of_messages_that_waited_for_a_session_ask_for_one_bundle_and_arrive_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, asked, go = empty_network(), list[object](), trio.Event()
+
+    async def fetch(*args: Any) -> Any:
+        asked.append(args)
+        await go.wait()
+        return await fetch_bundle(*args)
+
+    async with running_node(tmp_path / "alice", network) as alice, running_node(tmp_path / "bob", network) as bob:
+        await acquaint(alice, bob)
+        monkeypatch.setattr(reach, "fetch_bundle", fetch)
+        monkeypatch.setattr(sealing, "PAGE", 16)
+        await alice._ledger.change(lambda tx, _: sessions.remove_of_contact(tx, 1))
+        words = [f"word {number}" for number in range(100)]
+        said = [await say(alice, "bob", word) for word in words]
+        go.set()
+        await reaches(alice, said[-1], Status.DELIVERED)
+        assert await texts(bob, "alice") == words
+        assert len(asked) == 1
