@@ -36,14 +36,14 @@ NAT_WORDS: Final = {
 
 PUNCH_WORDS: Final = {
     "no_reservation": "no relay keeps a slot for one of you",
-    "no_public_addr": "neither side knew how it looks from outside",
+    "no_public_addr": "one side did not know how it looks from outside",
     "no_common_transport": "no transport in common",
-    "no_stream": "the other side did not begin",
+    "no_stream": "the other side did not take part, or the stream broke",
     "protocol": "the other side broke the protocol",
-    "sync_timeout": "the relay was too slow to begin at the same moment",
+    "sync_timeout": "the other side's word did not come in time over the relay",
     "dial_timeout": "no packet came through",
-    "refused": "a machine on the way refused the packets",
-    "relay_limit": "the relay ended the circuit",
+    "refused": "refused, by the other side or by a machine on the way",
+    "relay_limit": "the circuit ended in between",
     "backoff": "put off after earlier failures",
     "not_ours_to_start": "only the other side may start one",
 }

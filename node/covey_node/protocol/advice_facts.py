@@ -60,6 +60,7 @@ class ContactFacts:
     tried: str | None = None  # why the last try to reach it failed, in words
     punch_outcome: str | None = None
     punch_reason: str | None = None
+    punch_attempts: int = 0
     their_nat: str = "unknown"
 
     @property

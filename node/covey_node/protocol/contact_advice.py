@@ -74,15 +74,17 @@ CONTACT: Final[tuple[Rule[_Pair], ...]] = (
     better(
         "no_public_addr",
         _failed("no_public_addr"),
-        "The last hole punch had no address to aim at: neither side knew how it looks from outside. Two relays that "
-        "both of you reach tell it.",
+        lambda p: (
+            f"The last hole punch had no address to aim at: you or {p[1].alias} did not know how the own router looks "
+            "from outside. Relays tell it: both of you need a connection to one."
+        ),
     ),
     better(
         "no_common_transport",
         _failed("no_common_transport"),
         lambda p: (
-            f"You and {p[1].alias} have no transport in common: one side is without UDP, the other without TCP. Let "
-            "UDP out of the firewall where it is blocked, or listen on a TCP port."
+            f"None of the addresses of {p[1].alias} can be dialled from here: one side may be without UDP, the other "
+            "without TCP. Let UDP out of the firewall where it is blocked, and listen on both."
         ),
     ),
     better(
@@ -94,18 +96,26 @@ CONTACT: Final[tuple[Rule[_Pair], ...]] = (
         ),
     ),
     better(
-        "punch_refused",
-        _failed("refused"),
+        "dials_refused",
+        lambda p: _failed("refused")(p) and p[1].punch_attempts > 0,
         lambda p: (
-            f"Packets of the last hole punch came to a machine that refused them: a firewall on {p[1].alias}'s side "
-            "answers for it, or its router sends them elsewhere."
+            f"A machine at {p[1].alias}'s addresses refused the packets of the last hole punch: a firewall that "
+            "answers for it, or a router that sends them elsewhere. A port forwarded on either side would help."
         ),
     ),
     better(
-        "relay_limit",
+        "peer_refused",
+        lambda p: _failed("refused")(p) and p[1].punch_attempts == 0,
+        lambda p: (
+            f"{p[1].alias}'s node refused the last hole punch before it began: it may be busy, or of another version. "
+            "It is tried again later."
+        ),
+    ),
+    better(
+        "circuit_ended",
         _failed("relay_limit"),
-        "The relay ended the circuit before a hole was punched. Ask its operator for larger limits, or use another "
-        "relay.",
+        "The circuit ended before a hole was punched: the relay cut it, or its connection broke. If that happens "
+        "often, another relay would help.",
     ),
     better(
         "old_peer",
@@ -118,7 +128,9 @@ CONTACT: Final[tuple[Rule[_Pair], ...]] = (
     better(
         "slow_relay",
         _failed("sync_timeout"),
-        "The relay was too slow for a hole punch, which both sides have to begin at the same moment. It is tried again "
-        "later; a relay nearer to you makes it likelier.",
+        lambda p: (
+            f"The word of {p[1].alias}'s node did not come in time over the relay, and both sides have to begin a hole "
+            "punch at one moment. It is tried again later; a relay nearer to you makes it likelier."
+        ),
     ),
 )

@@ -95,6 +95,7 @@ class ContactDoctor:
             tried=tried,
             punch_outcome=None if last is None else str(last.outcome),
             punch_reason=None if last is None or last.reason is None else str(last.reason),
+            punch_attempts=0 if last is None else last.attempts,
             their_nat=next((punch.their_nat for punch in punches if punch.their_nat), "unknown"),
         )
         return ContactDoctorView(

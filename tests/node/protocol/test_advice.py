@@ -56,8 +56,9 @@ CONTACTS = {
     "no_public_addr": (WELL, replace(RELAYED, punch_outcome="failed", punch_reason="no_public_addr")),
     "no_common_transport": (WELL, replace(RELAYED, punch_outcome="failed", punch_reason="no_common_transport")),
     "dial_timeout": (WELL, replace(RELAYED, punch_outcome="failed", punch_reason="dial_timeout")),
-    "punch_refused": (WELL, replace(RELAYED, punch_outcome="failed", punch_reason="refused")),
-    "relay_limit": (WELL, replace(RELAYED, punch_outcome="failed", punch_reason="relay_limit")),
+    "dials_refused": (WELL, replace(RELAYED, punch_outcome="failed", punch_reason="refused", punch_attempts=3)),
+    "peer_refused": (WELL, replace(RELAYED, punch_outcome="failed", punch_reason="refused")),
+    "circuit_ended": (WELL, replace(RELAYED, punch_outcome="failed", punch_reason="relay_limit")),
     "old_peer": (WELL, replace(RELAYED, punch_outcome="failed", punch_reason="no_stream")),
     "slow_relay": (WELL, replace(RELAYED, punch_outcome="failed", punch_reason="sync_timeout")),
 }
@@ -135,6 +136,7 @@ contacts = st.builds(
     tried=st.none() | st.just("no answer"),
     punch_outcome=st.sampled_from([None, "success", "failed", "cancelled", "direct"]),
     punch_reason=st.sampled_from([None, *PUNCH_WORDS]),
+    punch_attempts=st.integers(0, 4),
     their_nat=st.sampled_from(list(NAT_WORDS)),
 )
 
