@@ -9,6 +9,7 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from trio.testing import wait_all_tasks_blocked
 
 from covey_core.host import Disconnected, Host, duplicates, limits
 from covey_core.identity import Identity
@@ -187,7 +188,7 @@ async def test_quic_beside_tcp_stays_where_both_are_wanted(
             node.keep_both(relay.peer_id)
             await both_ways(node, relay)
             for _ in range(5):
-                await trio.sleep(0.02)
+                await wait_all_tasks_blocked(0.02)
                 assert len(node.connections()) == len(relay.connections()) == 2
             await node.dial_also(relay.peer_id, relay.addrs[0])
             await until(node, ["quic", "tcp"])
