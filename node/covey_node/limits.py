@@ -136,7 +136,7 @@ CIRCUIT_HANDSHAKE_SECONDS = 10  # hop, stop, Noise and Yamux over a slow relay
 
 NEXT_RELAY_SECONDS = 1  # a relay that says nothing for so long is joined by the next; a circuit takes 0.3 s
 RELAY_DOUBT_SECONDS = 60  # a relay through which a path died silently is asked last for so long
-DIRECT_HEAD_START_SECONDS = 0.25  # direct addresses are alone so long; a circuit that wins is upgraded anyway. RFC 8305, 5
+DIRECT_HEAD_START_SECONDS = 0.25  # direct addresses are alone so long; a circuit that wins is upgraded. RFC 8305, 5
 
 # --- contact records (docs/spec/contact-record.md) ---
 RECORD_PUBLISH_SECONDS = 6 * 3600  # DESIGN 6: storing nodes forget after 24 h
