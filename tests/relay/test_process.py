@@ -22,8 +22,10 @@ from covey_core.identity import Identity
 from covey_core.network import Network, load_network, new_network, save_network
 from covey_core.records import NAMESPACE, ContactRecordValidator
 from covey_core.wire.circuit import Status
+from covey_core.wire.report import encode_report
 from covey_relay.__main__ import main
 from tests.relay.conftest import host_on
+from tests.relay.test_reports import WON, report
 from tests.support.circuit_client import reserve, until
 
 OPERATOR = "Example e.V."
@@ -116,7 +118,9 @@ async def test_a_relay_enters_the_network_serves_and_stops_with_code_0(
         async with host_on(joined) as alice:
             await alice.connect(entry.peer, entry.addrs)
             stub: Any = type("RelayHost", (), {"peer_id": entry.peer})
+            stub.network = joined
             assert (await reserve(alice, stub)).status is Status.OK
+            assert await report(alice, stub, encode_report({WON: 3}))
             status, metrics = await get(unused_port, "/metrics")
         assert status == 200
         for line in (
@@ -129,6 +133,8 @@ async def test_a_relay_enters_the_network_serves_and_stops_with_code_0(
             "libp2p_relaysvc_connection_duration_seconds_count 0.0",
             "libp2p_relaysvc_data_transferred_bytes_total 0.0",
             'covey_relay_closed_total{reason="drain"} 0.0',
+            'covey_relay_reported_punches_total{nat_pair="easy_easy",outcome="success",transport="quic"} 3.0',
+            'covey_relay_reported_punches_total{nat_pair="hard_hard",outcome="failed",transport="tcp"} 0.0',
             'covey_usage_ratio{resource="reservations"} 0.00025',
             'covey_usage_ratio{resource="circuits"} 0.0',
             'covey_usage_ratio{resource="fds"} ',

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from time import time
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import trio
@@ -20,9 +23,12 @@ from covey_node import limits
 from covey_node.crypto import session
 from covey_node.metrics import NodeMetrics, RatchetReject
 from covey_node.protocol.frames import Outcome
+from covey_node.protocol.nat_kind import NatKind
 from covey_node.protocol.paths import PathKind
+from covey_node.protocol.punch_log import Ending, PunchOutcome, Side
 from covey_node.protocol.status import Status
 from covey_node.service.incoming import Incoming
+from covey_node.service.insight import Insight
 from covey_node.service.measuring import Measuring
 from covey_node.service.path_watch import PathWatch
 from covey_node.store import devices
@@ -129,6 +135,38 @@ async def test_the_outbox_is_counted_when_it_changed(autojump_clock: MockClock, 
         await wait_all_tasks_blocked()
         assert value(registry, "covey_outbox_messages", status="queued") == 3
         nursery.cancel_scope.cancel()
+
+
+def an_insight(lanes: World, registry: CollectorRegistry) -> Insight:
+    """The wiring over parts that do nothing."""
+    parts: Any = SimpleNamespace(relays={}, follow=lambda _follower: None, is_contact=None)
+    core = CoreMetrics(registry, role="node", version="1")
+    return Insight(
+        lanes.ledger, parts, dialer=parts, relays=parts, keeper=parts, presence=parts, metrics=core, now=time
+    )
+
+
+def punched(peer: PeerId, their_nat: str | None) -> PunchOutcome:
+    return PunchOutcome(peer, 0.0, Side.RECEIVER, 1, Ending.SUCCESS, transport="quic", their_nat=their_nat)
+
+
+async def test_without_the_users_word_punches_are_counted_and_nobody_is_told(lanes: World) -> None:
+    registry = CollectorRegistry()
+    insight = an_insight(lanes, registry)
+    insight.punch_finished(punched(BOB, "hard"))
+    labels = {"side": "receiver", "num_attempts": "1", "outcome": "success"}
+    assert value(registry, "libp2p_holepunch_outcomes_total", **labels) == 1
+    assert insight._reports is None
+
+
+async def test_a_report_names_the_nats_of_both_sides_as_far_as_they_are_known(lanes: World) -> None:
+    insight = an_insight(lanes, CollectorRegistry())
+    reports = insight.start_reports()
+    insight.punch_finished(punched(BOB, "hard"))
+    insight.known.reachability = SimpleNamespace(nat=NatKind.EASY)  # type: ignore[assignment]
+    insight.punch_finished(punched(BOB, "hard"))
+    insight.punch_finished(punched(BOB, None))
+    assert [one.kind.nat_pair for one in reports._batch._waiting] == ["unknown", "easy_hard", "unknown"]
 
 
 async def test_packets_that_do_not_open_are_counted_by_reason(lanes: World) -> None:
