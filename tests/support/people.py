@@ -55,6 +55,7 @@ async def running_node(
     *,
     listens: bool = True,
     port: int = 0,
+    transport: str = "tcp/{port}",
     on_commit: Callable[[object], None] | None = None,
     now: Callable[[], float] | None = None,
     metrics: CoreMetrics | None = None,
@@ -70,7 +71,7 @@ async def running_node(
     options = NodeOptions(
         home=home,
         network=network,
-        listen=(f"/ip4/127.0.0.1/tcp/{port}",) if listens else (),
+        listen=(f"/ip4/127.0.0.1/{transport.format(port=port)}",) if listens else (),
         announce=announce,
         api_address="unix",
         token_file=home / "api.token",

@@ -58,12 +58,15 @@ async def _talk(alice: Node, bob: Node, *, at_ten: Callable[[], None]) -> list[t
     return said
 
 
-async def test_a_direct_path_that_dies_silently_costs_twelve_seconds_at_most_and_no_message(tmp_path: Path) -> None:
+@pytest.mark.parametrize("transport", ["tcp/{port}", "udp/{port}/quic-v1"], ids=["tcp", "quic"])
+async def test_a_direct_path_that_dies_silently_costs_twelve_seconds_at_most_and_no_message(
+    tmp_path: Path, transport: str
+) -> None:
     with own_network() as net:
         async with (
             running_relay() as (network, _, _),
-            running_node(tmp_path / "alice", network) as alice,
-            running_node(tmp_path / "bob", network) as bob,
+            running_node(tmp_path / "alice", network, transport=transport) as alice,
+            running_node(tmp_path / "bob", network, transport=transport) as bob,
         ):
             await acquaint(alice, bob)
             await _stand_by(alice, bob)
