@@ -268,6 +268,19 @@ async def test_the_bounds_of_all_connections_hold_for_quic_too(public: Network) 
         await dave.connect(bob.peer_id, bob.addrs)
 
 
+async def test_handshakes_are_bounded_with_those_of_all_other_transports(
+    public: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_UPGRADES", 3)
+    async with host_on(public, QUIC) as bob:
+        endpoint = quic_of(bob)._listening[0]
+        with udp_socket() as plain:
+            for _ in range(10):
+                plain.sendto(first_datagram(), ("127.0.0.1", port_of(bob)))
+            await until(lambda: bob._swarm._upgrading == 3)
+            await until(lambda: len(endpoint._unproven) == 3)
+
+
 async def test_a_port_that_is_taken_is_refused(public: Network) -> None:
     with udp_socket() as plain, pytest.raises(SettingsInvalid, match="UDP port"):
         async with host_on(public, f"/ip4/127.0.0.1/udp/{plain.getsockname()[1]}/quic-v1"):

@@ -149,8 +149,11 @@ class CoveySwarm(Swarm):
         await self._live_counted(muxed.remote, lambda: self._live_quic(muxed))
 
     def may_accept(self, ip: str) -> bool:
-        """Whether one more connection from this IP may come in now."""
-        return not self._is_full(addresses.ip_group(ip))
+        """Whether one more connection from this IP may come in now; one that may not is counted."""
+        if self._is_full(addresses.ip_group(ip)):
+            self.counts.refused(inbound=True)
+            return False
+        return True
 
     async def _live_counted(self, remote: Multiaddr, live: Callable[[], Awaitable[None]]) -> bool:
         """Run an accepted connection if there is room for it; False when there is none."""
