@@ -27,6 +27,7 @@ from covey_node.protocol.nat_kind import NatKind, nat_pair
 from covey_node.protocol.punch_log import PunchOutcome
 from covey_node.service.doctor import Doctor
 from covey_node.service.doctor_parts import DoctorParts, PortMapper, Punch, Punches, Reachability, no_punches
+from covey_node.service.effects import Effects
 from covey_node.service.lane_reach import Reach
 from covey_node.service.ledger import Ledger
 from covey_node.service.measuring import Measuring
@@ -81,6 +82,11 @@ class Insight:
         self._measuring = Measuring(self.metrics, ledger)
         keeper.follow(self.paths.look)
         presence.details = self.paths.details
+        ledger.follow(self._followed)
+
+    def _followed(self, effects: Effects) -> None:
+        if effects.contacts:
+            self.paths.acquainted()
 
     def receiver(self, receive: Receiver) -> Receiver:
         """Return `receive`, counted."""

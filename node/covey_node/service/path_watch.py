@@ -75,6 +75,7 @@ class PathWatch:
         self._found: list[Outcome[PeerId]] = []
         self._more = trio.Event()
         self._contacts: set[PeerId] = set()
+        self._strangers: set[PeerId] = set()
 
     # --- for people -----------------------------------------------------------------------------------------------
 
@@ -128,6 +129,12 @@ class PathWatch:
                 return self._dialer.kind_of(info)
         return self._dialer.path(peer)[0]
 
+    def acquainted(self) -> None:
+        """Contacts have changed: who was a stranger may be one now."""
+        self._strangers.clear()
+        self._contacts.clear()
+        self._more.set()
+
     def look(self, peer: PeerId) -> None:
         """The path to a peer may have changed."""
         key, _ = self._key(peer)
@@ -173,9 +180,9 @@ class PathWatch:
     async def _contact_kinds(self) -> Counter[PathKind]:
         standing = self._count.standing()
         self._contacts &= standing.keys()
-        for peer in standing.keys() - self._contacts:
-            if await self._is_contact(peer):
-                self._contacts.add(peer)
+        self._strangers &= standing.keys()
+        for peer in standing.keys() - self._contacts - self._strangers:
+            (self._contacts if await self._is_contact(peer) else self._strangers).add(peer)
         return Counter(kind for peer, kind in standing.items() if peer in self._contacts)
 
     def _take(self, found: tuple[Outcome[PeerId], ...]) -> None:

@@ -78,6 +78,8 @@ class World:
     connections: Connections
     registry: CollectorRegistry
     watch: PathWatch
+    contacts: set[PeerId]
+    asked: list[PeerId]  # of whom the database was asked
 
     async def settle(self, seconds: float = 0) -> None:
         """Let this time pass and everything be told."""
@@ -99,9 +101,12 @@ class World:
 async def world(autojump_clock: MockClock, nursery: trio.Nursery) -> World:
     connections, registry = Connections(), CollectorRegistry()
 
+    contacts, asked = {BOB}, []
+
     async def is_contact(peer: PeerId) -> bool:
         await trio.lowlevel.checkpoint()
-        return peer == BOB
+        asked.append(peer)
+        return peer in contacts
 
     watch = PathWatch(
         connections,  # type: ignore[arg-type]
@@ -113,7 +118,7 @@ async def world(autojump_clock: MockClock, nursery: trio.Nursery) -> World:
     )
     nursery.start_soon(watch.run)
     await wait_all_tasks_blocked()
-    return World(connections, registry, watch)
+    return World(connections, registry, watch, contacts, asked)
 
 
 async def test_a_path_is_told_with_transport_relay_and_since_when(autojump_clock: MockClock, world: World) -> None:
@@ -196,3 +201,27 @@ async def test_the_time_runs_from_the_first_try_and_not_from_one_that_was_given_
     world.connections.open(BOB, CIRCUIT)
     await world.settle(60)
     assert world.setups("relayed") == 2
+
+
+async def test_a_stranger_is_asked_for_once_until_contacts_change(autojump_clock: MockClock, world: World) -> None:
+    world.connections.open(EVE, QUIC)
+    await world.settle(1)
+    for _ in range(3):
+        world.connections.open(BOB, CIRCUIT)
+        await world.settle(1)
+    assert world.asked.count(EVE) == 1
+    world.contacts.add(EVE)
+    world.watch.acquainted()
+    await world.settle()
+    assert world.peers("punched") == 1
+
+
+async def test_who_left_is_forgotten(autojump_clock: MockClock, world: World) -> None:
+    infos = [world.connections.open(Identity.generate().peer_id, QUIC) for _ in range(10)]
+    infos.append(world.connections.open(BOB, CIRCUIT))
+    await world.settle(60)
+    for info in infos:
+        world.connections.close(info)
+    await world.settle(60)
+    assert not world.watch._contacts | world.watch._strangers | world.watch._since.keys()
+    assert not world.watch._count.standing()
