@@ -29,6 +29,8 @@ class Dialer:
         """Which connection is in use to a device, by the keeper's word; None: the host's own order decides."""
         self.mapped: Callable[[], tuple[str, ...]] = tuple
         """Our addresses on the router, by the port mapper's word."""
+        self.near: Callable[[PeerId], tuple[str, ...]] = lambda _peer: ()
+        """Where a contact's device is on our local network, by multicast DNS."""
 
     def path(self, peer: PeerId) -> tuple[PathKind, str | None]:
         """Return the kind of the path that is used to a device, and its remote address."""
@@ -57,7 +59,8 @@ class Dialer:
         """
         if self._best(peer) is not None:
             return
-        targets = usable(addrs if nearby else filter(self._is_outside, addrs), peer)
+        known = addrs if nearby else filter(self._is_outside, addrs)
+        targets = usable((*self.near(peer), *known), peer)
         direct = [target.addr for target in targets if isinstance(target, Direct) and self._may_dial(target.addr)]
         tried: list[str] = []
         won = False

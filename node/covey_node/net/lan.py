@@ -72,6 +72,7 @@ class LanDiscovery:
         self._service = mdns.service(name, network=network.id.hex()[:8] if network.key else "")
         self._neighbours = Neighbours()
         self._on: dict[LanInterface, trio.CancelScope] = {}
+        self._network_changed = trio.Event()
 
     def addrs_of(self, peer: PeerId) -> tuple[str, ...]:
         """Return the addresses at which a peer was heard within the last two minutes, the last heard first."""
@@ -80,6 +81,10 @@ class LanDiscovery:
     def peers(self) -> tuple[PeerId, ...]:
         """Return the peers that were heard within the last two minutes."""
         return self._neighbours.peers(now=trio.current_time())
+
+    def network_changed(self) -> None:
+        """The interfaces or their addresses are others: look at them now."""
+        self._network_changed.set()
 
     @property
     def interfaces(self) -> tuple[str, ...]:
@@ -100,7 +105,9 @@ class LanDiscovery:
                         self._on[interface] = scope
                         nursery.start_soon(self._serve, interface, scope)
                 self._neighbours.expire(now=trio.current_time())
-                await trio.sleep(limits.MDNS_LOOK_SECONDS)
+                with trio.move_on_after(limits.MDNS_LOOK_SECONDS):
+                    await self._network_changed.wait()
+                self._network_changed = trio.Event()
 
     async def _serve(self, interface: LanInterface, scope: trio.CancelScope) -> None:
         try:

@@ -21,8 +21,13 @@ from covey_node.store.tx import Tx
 _META = "portmap-secret"
 
 
-async def make_port_mapper(ledger: Ledger, own: Own, host: Host, changed: Callable[[], None]) -> PortMapper:
-    """Return what maps the host's ports once its `run` runs; `changed` hears when `addrs()` is another."""
+async def make_port_mapper(
+    ledger: Ledger, own: Own, host: Host, changed: Callable[[], None], hear_of_change: list[Callable[[], None]]
+) -> PortMapper:
+    """Return what maps the host's ports once its `run` runs.
+
+    `changed` hears when `addrs()` is another; it wants to `hear_of_change` of this machine's interfaces.
+    """
 
     def secret(tx: Tx, _effects: Effects) -> bytes:
         kept = account.get_meta(tx, _META)
@@ -31,9 +36,11 @@ async def make_port_mapper(ledger: Ledger, own: Own, host: Host, changed: Callab
             account.set_meta(tx, _META, kept)
         return kept
 
-    return PortMapper(
+    mapper = PortMapper(
         lambda: mappable(host.addrs),
         scope=host.network.scope,
         secret=await ledger.change(secret),
         changed=changed,
     )
+    hear_of_change.append(mapper.nudge)
+    return mapper

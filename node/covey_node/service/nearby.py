@@ -6,6 +6,7 @@ Never touches: multicast (net/lan.py), what is sent: a direct connection wakes w
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import trio
@@ -15,6 +16,7 @@ from covey_core.host import Disconnected, Host
 from covey_core.logs import get_logger
 from covey_core.peers import PeerId, peer_id_of
 from covey_node import limits
+from covey_node.net.dialer import Dialer
 from covey_node.net.lan import LanDiscovery
 from covey_node.service.applying import TALKING
 from covey_node.service.effects import Effects
@@ -36,9 +38,12 @@ class _Tries:
 
 
 class Nearby:
-    """Connects to contacts' devices as they are heard on the local network."""
+    """Connects to contacts' devices as they are heard on the local network.
 
-    def __init__(self, ledger: Ledger, host: Host) -> None:
+    The `dialer` asks it for addresses; it wants to `hear_of_change` of this machine's interfaces.
+    """
+
+    def __init__(self, ledger: Ledger, host: Host, dialer: Dialer, hear_of_change: list[Callable[[], None]]) -> None:
         self._ledger = ledger
         self._host = host
         self._devices: frozenset[PeerId] = frozenset()
@@ -46,6 +51,8 @@ class Nearby:
         self._tries: dict[PeerId, _Tries] = {}
         self._send, self._receive = trio.open_memory_channel[PeerId](limits.LAN_FOUND_MAX)
         self.lan = LanDiscovery(host, wanted=self._is_contact, found=self._found)
+        dialer.near = self.lan.addrs_of
+        hear_of_change.append(self.lan.network_changed)
         ledger.follow(self._hear_of_change)
 
     async def run(self) -> None:

@@ -28,7 +28,6 @@ from covey_node.net.contact import BundleServer
 from covey_node.net.dialer import Dialer
 from covey_node.net.interfaces import watch_interfaces
 from covey_node.net.keeper import Keeper
-from covey_node.net.reachability import Reachability
 from covey_node.net.relays import RelayClient
 from covey_node.protocol.frames import BundleOutcome, BundleReply, BundleRequest
 from covey_node.service.addressing import AddressBook
@@ -153,15 +152,19 @@ async def open_node(
             nursery.start_soon(task)
         nursery.start_soon(_tidy, ledger, own)
         mapped: Callable[[], tuple[str, ...]] = tuple
+        hear_of_change = [addresses.changed, relays.network_changed, keeper.network_changed]
         if options.portmap and not options.announce:  # who names addresses to announce has seen to the router
-            portmap = await make_port_mapper(ledger, own, host, addresses.changed)
-            nursery.start_soon(portmap.run)
+            insight.known.portmap = portmap = await make_port_mapper(
+                ledger, own, host, addresses.changed, hear_of_change
+            )
             mapped = addresses.mapped = dialer.mapped = portmap.addrs
-            insight.known.portmap = portmap
-        reachability = make_reachability(host, relays, addresses, insight.metrics, mapped=mapped)
-        insight.known.reachability = reachability
+            nursery.start_soon(portmap.run)
+        insight.known.reachability = reachability = make_reachability(
+            host, relays, addresses, insight.metrics, mapped=mapped
+        )
+        hear_of_change.append(reachability.network_changed)
         nursery.start_soon(reachability.run)
-        nursery.start_soon(watch_interfaces, partial(_network_changed, addresses, relays, keeper, reachability))
+        nursery.start_soon(watch_interfaces, partial(_tell_all, hear_of_change))
         if options.helps:
             nursery.start_soon(Helping(host, own.identity, reachability.public_addrs).run)
         nursery.start_soon(make_spares(host, ledger, relays, reachability).run)
@@ -172,7 +175,7 @@ async def open_node(
         keeper.punch = puncher.punch
         nursery.start_soon(puncher.run)
         if options.mdns:
-            nursery.start_soon(Nearby(ledger, host).run)
+            nursery.start_soon(Nearby(ledger, host, dialer, hear_of_change).run)
         yield Node(
             Parts(
                 own=own,
@@ -212,11 +215,9 @@ async def _serve_api(
     closed.set()
 
 
-def _network_changed(addresses: AddressBook, relays: RelayClient, keeper: Keeper, reachability: Reachability) -> None:
-    addresses.changed()
-    relays.network_changed()
-    keeper.network_changed()
-    reachability.network_changed()
+def _tell_all(hear_of_change: list[Callable[[], None]]) -> None:
+    for tell in hear_of_change:
+        tell()
 
 
 async def _tidy(ledger: Ledger, own: Own) -> None:
