@@ -110,9 +110,9 @@ async def test_streams_wait_for_the_proof_and_then_run(private: Network, monkeyp
     prove = admitting.Admission.prove
     go = trio.Event()
 
-    async def late(self: admitting.Admission, connection: Any, stream: Stream) -> None:
+    async def late(self: admitting.Admission, machine: Any, connection: Any, stream: Stream) -> None:
         await go.wait()
-        await prove(self, connection, stream)
+        await prove(self, machine, connection, stream)
 
     monkeypatch.setattr(admitting.Admission, "prove", late)
     with trio.fail_after(30):

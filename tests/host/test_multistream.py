@@ -117,3 +117,20 @@ def test_any_bytes_are_answered_or_violate(data: bytes, greeted: bool) -> None:
                 continue
 
     trio.run(run)
+
+
+async def test_a_protocol_that_is_spoken_at_once_is_agreed_on_before_its_first_byte_is_read() -> None:
+    peer = Script(HELLO + message("/b/1") + b"said")
+    proposing = multistream.Proposing(peer, "/b/1")
+    await proposing.propose()
+    await proposing.write(b"first")
+    assert peer.heard == HELLO + message("/b/1") + b"first"
+    assert [await proposing.read(2), await proposing.read(2)] == [b"sa", b"id"]
+
+
+@pytest.mark.parametrize("answer", [HELLO + message("na"), HELLO + message("/c/1"), message("/b/1"), b""])
+async def test_a_protocol_that_is_spoken_at_once_and_refused_gives_nothing_to_read(answer: bytes) -> None:
+    proposing = multistream.Proposing(Script(answer + b"said"), "/b/1")
+    await proposing.propose()
+    with pytest.raises((multistream.NotSpoken, ProtocolViolation)):
+        await proposing.read(4)

@@ -37,10 +37,15 @@ class Admission:
         if not connection.admitted.is_set():
             raise StreamLost("the peer did not prove membership of the network")
 
-    async def prove(self, connection: Connection, stream: Stream) -> None:
-        """Prove ourselves, as the dialer, and check the other side; `StreamLost` or `ProtocolViolation` if it fails."""
-        machine = Dialer(self._network, me=self._me, peer=connection.peer)
-        await stream.write_frame(machine.hello(), limit=FRAME_MAX_BYTES)
+    def dialer(self, connection: Connection) -> Dialer:
+        """Return the dialer's machine for a connection."""
+        return Dialer(self._network, me=self._me, peer=connection.peer)
+
+    async def prove(self, machine: Dialer, connection: Connection, stream: Stream) -> None:
+        """Prove ourselves, as the dialer, and check the other side; `StreamLost` or `ProtocolViolation` if it fails.
+
+        The machine's hello has left already, with the proposal of the protocol.
+        """
         await stream.write_frame(machine.answer(await _frame(stream)), limit=FRAME_MAX_BYTES)
         if not isinstance(machine.finish(await _frame(stream)), Admitted):
             raise ProtocolViolation("the peer proved another network's key")

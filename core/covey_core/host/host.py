@@ -14,6 +14,7 @@ from libp2p.network.exceptions import SwarmException
 from libp2p.network.stream.net_stream import NetStream
 from libp2p.peer.id import ID
 
+from covey_core.admission import FRAME_MAX_BYTES
 from covey_core.errors import CoveyError, StreamLost, Unreachable
 from covey_core.host import addresses, circuit, identify, limits, ping
 from covey_core.host.admitting import Admission
@@ -30,6 +31,7 @@ from covey_core.host.swarm import CoveySwarm
 from covey_core.limits import ADMISSION_DEADLINE_SECONDS
 from covey_core.network import Network
 from covey_core.peers import PeerId
+from covey_core.wire.framing import encode_frame
 
 StreamHandler = Callable[[Stream], Awaitable[None]]
 
@@ -274,8 +276,10 @@ class Host:
             await self._admission.await_proof(connection)
         else:
             with trio.fail_after(ADMISSION_DEADLINE_SECONDS):
-                net = await negotiated(connection, [self._admission.protocol])
-                await self._admission.prove(connection, self._wrap(net, self._admission.protocol))
+                machine = self._admission.dialer(connection)
+                hello = encode_frame(machine.hello(), limit=FRAME_MAX_BYTES)
+                net = await negotiated(connection, [self._admission.protocol], early=hello)
+                await self._admission.prove(machine, connection, self._wrap(net, self._admission.protocol))
 
     async def greet(self, connection: Connection) -> None:
         """Ask a peer that was just admitted who it is, for libp2p's own protocols; it may as well not answer."""

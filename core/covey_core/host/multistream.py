@@ -5,7 +5,7 @@ any announced length. Spec: multiformats/multistream-select; docs/spec/host.md. 
 """
 
 from collections.abc import Container, Iterable
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from covey_core.errors import CoveyError, FrameTooLarge, ProtocolViolation
 from covey_core.host import limits
@@ -40,6 +40,37 @@ async def propose(stream: ByteStream, protocol: str, *, early: bytes = b"") -> N
     the protocol first, to a peer that most likely speaks it.
     """
     await stream.write(_message(_HELLO) + _message(protocol) + early)
+    await _hear_agreement(stream, protocol)
+
+
+class Proposing:
+    """A connection on which `protocol` was proposed and is spoken at once; the answer is read before the first byte.
+
+    For what a peer either speaks or is of no use: a round trip less. `read` raises what `propose` would.
+    """
+
+    def __init__(self, connection: Any, protocol: str) -> None:
+        self._connection = connection
+        self._awaited: str | None = protocol
+
+    async def propose(self) -> None:
+        """Send the proposal; nothing is waited for."""
+        if self._awaited is not None:
+            await self._connection.write(_message(_HELLO) + _message(self._awaited))
+
+    async def read(self, n: int | None = None) -> bytes:
+        """Return up to `n` bytes of what the peer says in the protocol."""
+        if self._awaited is not None:
+            protocol, self._awaited = self._awaited, None
+            await _hear_agreement(self._connection, protocol)
+        data: bytes = await self._connection.read(n)
+        return data
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+
+async def _hear_agreement(stream: ByteStream, protocol: str) -> None:
     greeting = await _read(stream)
     if greeting != _HELLO:
         raise ProtocolViolation("a peer that does not speak multistream-select 1.0.0")

@@ -4,7 +4,7 @@ Owns: the two negotiations and what they may choose. libp2p's default also accep
 Spec: docs/spec/host.md; libp2p specs noise, yamux. Never touches: sockets, the connection table.
 """
 
-from typing import Final
+from typing import Any, Final
 
 from libp2p.abc import IMuxedConn, IRawConnection, ISecureConn
 from libp2p.crypto.keys import KeyPair
@@ -46,8 +46,9 @@ class NoiseYamuxUpgrader(TransportUpgrader):
                 return await self._noise.secure_inbound(raw_conn)
             if peer_id is None:
                 raise SecurityUpgradeFailure("a dialer needs to know whom it dials")
-            await multistream.propose(raw_conn, NOISE)
-            return await self._noise.secure_outbound(raw_conn, peer_id)  # raises when another peer answers
+            proposing: Any = multistream.Proposing(raw_conn, NOISE)
+            await proposing.propose()  # there is nothing else to agree on: the first Noise message goes right behind it
+            return await self._noise.secure_outbound(proposing, peer_id)  # raises when another peer answers
         raise SecurityUpgradeFailure(_reason(outcome, "no Noise session")) from outcome.error
 
     async def upgrade_connection(self, conn: ISecureConn, peer_id: ID) -> IMuxedConn:
