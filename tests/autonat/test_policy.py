@@ -110,8 +110,19 @@ def test_a_peer_has_two_requests_under_way_at_most():
     it = policy()
     assert [it.begin(PEER, ip=ASKER, relayed=False, now=0) for _ in range(2)] == [None, None]
     assert it.begin(PEER, ip=ASKER, relayed=False, now=0) == Refused(Refusal.PEER_BUSY)
-    it.end(PEER)
+    it.end(PEER, ip=ASKER)
     assert it.begin(PEER, ip=ASKER, relayed=False, now=0) is None
+
+
+def test_one_address_cannot_hold_all_places():
+    it = policy(bounds=AutonatLimits(under_way=4, under_way_per_ip=2))
+    peers = [peer_id_of(bytes([number] * 32)) for number in range(4)]
+    outcomes = [it.begin(peer, ip=ASKER, relayed=False, now=0) for peer in peers]
+    assert outcomes == [None, None, Refused(Refusal.BUSY), Refused(Refusal.BUSY)]
+    assert it.begin(peers[2], ip=ELSEWHERE, relayed=False, now=0) is None
+    it.end(peers[0], ip=ASKER)
+    assert it.begin(peers[3], ip=ASKER, relayed=False, now=0) is None
+    assert it.under_way == 3
 
 
 def test_one_address_cannot_use_up_what_is_for_all():
@@ -119,7 +130,7 @@ def test_one_address_cannot_use_up_what_is_for_all():
     for number in range(10):
         peer = peer_id_of(bytes([number] * 32))
         if it.begin(peer, ip=ASKER, relayed=False, now=0) is None:
-            it.end(peer)
+            it.end(peer, ip=ASKER)
         else:
             refused += 1
     assert refused == 5

@@ -73,10 +73,11 @@ class AutonatLimits:
     dials_with_data_per_ip: int = 12  # asked for by one IPv4 address, IPv6 /56
     dials_with_data_per_target: int = 4  # of one such IPv4 address, IPv6 /56: nobody is hammered through us
     under_way: int = 32  # at once; each holds a host of its own for up to SERVE_SECONDS
+    under_way_per_ip: int = 8  # at once; who names ports that never answer holds each for 8 s
     under_way_per_peer: int = 2  # at once; go-libp2p: 2
 
 
 NODE_LIMITS: Final = AutonatLimits(
-    requests=60, requests_per_ip=12, requests_per_site=24, dials_with_data=12, under_way=4
+    requests=60, requests_per_ip=12, requests_per_site=24, dials_with_data=12, under_way=4, under_way_per_ip=2
 )
 """What a node gives that is no relay: go-libp2p's default rates."""

@@ -72,6 +72,7 @@ class DialPolicy:
         self._requests = SlidingWindow(seconds=limits.WINDOW_SECONDS)
         self._foreign = SlidingWindow(seconds=limits.WINDOW_SECONDS)
         self._under_way: Counter[PeerId] = Counter()
+        self._under_way_at: Counter[Hashable] = Counter()
 
     @property
     def under_way(self) -> int:
@@ -88,20 +89,23 @@ class DialPolicy:
             return Refused(Refusal.RELAYED)
         if self._under_way[peer] >= self._bounds.under_way_per_peer:
             return Refused(Refusal.PEER_BUSY)
-        if self.under_way >= self._bounds.under_way:
+        place = groups_of(source)[0]
+        if self.under_way >= self._bounds.under_way or self._under_way_at[place] >= self._bounds.under_way_per_ip:
             return Refused(Refusal.BUSY)
         bounds: dict[Hashable, int] = {"all": self._bounds.requests, peer: self._bounds.requests_per_peer}
         bounds |= dict(zip(groups_of(source), (self._bounds.requests_per_ip, self._bounds.requests_per_site)))  # noqa: B905
         if not self._requests.admit(bounds, now=now):
             return Refused(Refusal.RATE)
         self._under_way[peer] += 1
+        self._under_way_at[place] += 1
         return None
 
-    def end(self, peer: PeerId) -> None:
+    def end(self, peer: PeerId, *, ip: str) -> None:
         """A request that was taken up is over."""
-        self._under_way[peer] -= 1
-        if not self._under_way[peer]:
-            del self._under_way[peer]
+        source = plain(ip)
+        self._under_way -= Counter([peer])  # what comes to nothing leaves the counter
+        if source is not None:
+            self._under_way_at -= Counter(groups_of(source)[:1])
 
     def choose(self, addrs: Sequence[bytes], *, ip: str, now: float) -> Chosen | Refused:
         """Choose the first of the addresses (binary multiaddrs) that may be dialed for who asks from `ip`.

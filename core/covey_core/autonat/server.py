@@ -115,7 +115,7 @@ class AutonatServer:
             _log.debug("autonat.request.broken", problem=str(exc) or "too slow")
             return Served.BROKEN
         finally:
-            self.policy.end(stream.peer)
+            self.policy.end(stream.peer, ip=ip)
 
     async def _refuse(self, stream: Stream, refused: Refused) -> Served:
         _log.debug("autonat.request.refused", reason=refused.reason.value)
