@@ -21,6 +21,7 @@ from aioquic.quic.packet import (
     pull_quic_header,
 )
 from aioquic.quic.retry import QuicRetryTokenHandler
+from libp2p.abc import IListener
 from multiaddr import Multiaddr
 
 from covey_core.errors import SettingsInvalid
@@ -35,7 +36,7 @@ _CID: Final = slice(1, 1 + limits.QUIC_CONNECTION_ID_BYTES)
 _UNREACHABLE: Final = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 
-class QuicEndpoint:
+class QuicEndpoint(IListener):
     """A socket and its connections. `run` must run; `close` ends it."""
 
     def __init__(
@@ -75,6 +76,9 @@ class QuicEndpoint:
         self.address: Final = place_address((self.ip, self.port))
 
     # --- libp2p's listener ------------------------------------------------------------------------------------------
+
+    async def listen(self, maddr: Multiaddr) -> None:
+        """Nothing: the socket has been bound."""
 
     def get_addrs(self) -> tuple[Multiaddr, ...]:
         """Return the address that is listened on."""
