@@ -111,4 +111,10 @@ class Homes:
                 watcher.wait(
                     lambda status: slots_of(status) == OPERATORS, "slots at both relays", seconds=START_SECONDS
                 )
-            yield watchers[0], watchers[1]
+            try:
+                yield watchers[0], watchers[1]
+            except AssertionError:
+                for name, other in (PEOPLE, PEOPLE[::-1]):  # while they still know why
+                    done = docker("exec", self.containers[name], "covey", "doctor", other, check=False)
+                    print(f"{name}$ covey doctor {other}\n{done.stdout}{done.stderr}")  # noqa: T201 - pytest shows it
+                raise
