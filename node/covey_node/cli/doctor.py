@@ -17,7 +17,8 @@ from covey_node.cli.text import ago, duration, harmless, reservation, table, way
 
 TRY_SECONDS = 20  # the node tries for so long to reach a contact that is asked for
 PUNCHES_SHOWN = 4  # the last ones; --json has them all
-LINE = 100  # columns of advice
+LINE = 100  # columns of what is said in sentences
+_STEP_COLUMNS = 18  # before the words of a step
 
 _STEPS = {
     "here": "this machine",
@@ -91,7 +92,9 @@ def _contact(contact: Mapping[str, Any], view: Mapping[str, Any], run: Run) -> l
     lines.append("")
     for step in contact["hops"]:
         mark = {True: run.out.style("ok", "green"), False: run.out.style("no", "red"), None: "- "}[step["ok"]]
-        lines.append(f"{mark}  {_STEPS.get(step['code'], step['code']):<13} {harmless(step['words'])}")
+        first, *more = textwrap.wrap(harmless(step["words"]), LINE - _STEP_COLUMNS) or [""]
+        lines.append(f"{mark}  {_STEPS.get(step['code'], step['code']):<13} {first}")
+        lines += [" " * _STEP_COLUMNS + line for line in more]
     lines += _section(
         ("PATH", "OVER", "ADDRESS", "SINCE", "ROUND TRIP", "STATE"),
         [

@@ -159,6 +159,15 @@ def bobs_hops() -> tuple[HopView, ...]:
     )
 
 
+def carols_hops() -> tuple[HopView, ...]:
+    """The end of the steps to carol."""
+    why = "the relay has no slot for the contact: it is offline or uses another relay; no answer from its addresses"
+    return (
+        HopView("direct", ok=None, words="none, and no hole punch was tried yet"),
+        HopView("relayed", ok=False, words=f"none: {why}"),
+    )
+
+
 class FakePort:
     """Keeps contacts, messages, invites and events in dicts; `deliver` is what the network would do."""
 
@@ -238,7 +247,7 @@ class FakePort:
             return self.found
         alias = (await self.contact(contact)).alias
         (one,) = (view for view in self.found.contacts if view.alias == alias)
-        hops = bobs_hops() if alias == "bob" else ()
+        hops = bobs_hops() if alias == "bob" else carols_hops()
         healthy = not any(advice.wrong for advice in one.advice)
         return replace(self.found, healthy=healthy, contacts=(replace(one, hops=hops),))
 
