@@ -30,11 +30,12 @@ class Blackhole:
             both = f"{{ {one}, {other} }}"
             _run("nft", f"add rule inet covey input {protocol} sport {both} {protocol} dport {both} drop")
 
-    def silence(self, port: int) -> None:
-        """Let nothing through to or from a port."""
+    def leave_only(self, port: int) -> None:
+        """Let nothing through but what goes to a port or comes from it."""
         for protocol in ("tcp", "udp"):
             for end in ("sport", "dport"):
-                _run("nft", f"add rule inet covey input {protocol} {end} {port} drop")
+                _run("nft", f"add rule inet covey input {protocol} {end} {port} accept")
+            _run("nft", f"add rule inet covey input meta l4proto {protocol} drop")
 
     def heal(self) -> None:
         """Let everything through again."""

@@ -129,7 +129,7 @@ class Node:
             try:
                 with trio.fail_after(limits.OPEN_CHAT_SECONDS):
                     await self._parts.reach.connect(contact_id, peer)
-                    seconds = await self._parts.host.ping(peer)
+                    seconds = await self._parts.host.ping(peer, on=self._parts.reach.use(peer))
             except trio.TooSlowError:
                 reasons.append("no answer in time")
                 continue

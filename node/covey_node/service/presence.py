@@ -79,7 +79,8 @@ class Presence:
 
     def _forget_who_left(self) -> None:
         """Forget since when those are here who are not: an event of theirs may have been lost."""
-        for peer in [peer for peer in self._since if not self._host.connections(peer)]:
+        here = {info.peer for info in self._host.connections()}
+        for peer in self._since.keys() - here:
             del self._since[peer]
 
     async def _show(self, peer: PeerId, *, seen: bool) -> None:

@@ -31,7 +31,7 @@ def _device(node: Node) -> PeerId:
 
 
 def _port(info: ConnectionInfo) -> int:
-    return int(info.remote_addr.split("/")[4])
+    return _port_in(info.remote_addr)
 
 
 def _direct(node: Node, peer: PeerId) -> list[ConnectionInfo]:
@@ -80,6 +80,28 @@ async def test_a_direct_path_that_dies_silently_costs_twelve_seconds_at_most_and
             _all_came_once(await texts(alice, "bob"), "b", range(31))
             assert alice._parts.dialer.path(_device(bob))[0] is PathKind.RELAYED
             assert bob._parts.dialer.path(_device(alice))[0] is PathKind.RELAYED
+
+
+async def test_where_no_relayed_leg_stands_a_circuit_is_opened_when_the_direct_path_dies(tmp_path: Path) -> None:
+    with own_network() as net:
+        async with (
+            running_relay() as (network, _, _),
+            running_node(tmp_path / "alice", network) as alice,
+            running_node(tmp_path / "bob", network) as bob,
+        ):
+            await acquaint(alice, bob)
+            await reaches(alice, await say(alice, "bob", "a0"), Status.DELIVERED)
+            for node, other in ((alice, bob), (bob, alice)):
+                for info in node._parts.host.connections(_device(other)):
+                    if info.relayed:
+                        await node._parts.host.close_connection(info.number)
+            net.leave_only(_port_in(network.relays[0].addrs[0]))
+            began = trio.current_time()
+            message = await say(alice, "bob", "a1")
+            await reaches(alice, message, Status.DELIVERED)
+            assert trio.current_time() - began <= MOST_SECONDS
+            assert (await alice.message(message)).path is PathKind.RELAYED
+            _all_came_once(await texts(bob, "alice"), "a", range(2))
 
 
 @asynccontextmanager
@@ -164,7 +186,11 @@ async def test_a_conversation_moves_to_a_better_path_and_loses_nothing(tmp_path:
 
 
 def _listens_on(node: Node) -> int:
-    return int(node._parts.host.addrs[0].split("/")[4])
+    return _port_in(node._parts.host.addrs[0])
+
+
+def _port_in(addr: str) -> int:
+    return int(addr.split("/")[4])
 
 
 def _all_came_once(history: list[str | None], head: str, numbers: range) -> None:
