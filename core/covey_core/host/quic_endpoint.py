@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 import trio
-from aioquic.buffer import Buffer
+from aioquic.buffer import Buffer  # type: ignore[attr-defined]
 from aioquic.quic.packet import (
     QuicHeader,
     QuicPacketType,
@@ -89,7 +89,7 @@ class QuicEndpoint(IListener):
         if self._socket.fileno() >= 0:
             for connection in set(self._by_cid.values()):
                 connection.hang_up()
-            trio.lowlevel.notify_closing(self._socket)
+            trio.lowlevel.notify_closing(self._socket.fileno())
             self._socket.close()
         await trio.lowlevel.checkpoint()
 
@@ -161,7 +161,7 @@ class QuicEndpoint(IListener):
         """Take datagrams until the socket is closed."""
         while self._socket.fileno() >= 0:
             try:
-                await trio.lowlevel.wait_readable(self._socket)
+                await trio.lowlevel.wait_readable(self._socket.fileno())
             except trio.ClosedResourceError:
                 return
             touched: dict[QuicMuxed, None] = {}

@@ -7,7 +7,7 @@ quic/README.md; RFC 5280; docs/spec/host.md. Never touches: packets, sockets.
 import datetime as dt
 import ssl
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.packet import QuicProtocolVersion
@@ -117,8 +117,9 @@ def _vouched(certificate: x509.Certificate) -> ID:
 
 
 def _spki(key: object) -> bytes:
-    public: ec.EllipticCurvePublicKey = key  # type: ignore[assignment] - every kind of key has this method
-    return public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    public: Any = key  # every kind of key has this method
+    encoded: bytes = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return encoded
 
 
 # SignedKey ::= SEQUENCE { publicKey OCTET STRING, signature OCTET STRING }, in DER
