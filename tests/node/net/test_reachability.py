@@ -110,3 +110,12 @@ async def test_an_address_inside_is_never_asked_about_on_a_public_network():
         await node.knows(lambda: bool(node.host.observations()))
         assert node.reachability.addrs() == ()
         assert node.asked == []
+
+
+async def test_a_server_inside_our_own_site_is_not_asked_and_its_view_not_believed():
+    site = new_network("small", private=True, subnets=("127.0.0.0/24",))
+    async with place(site, "/ip4/127.0.1.2/tcp/0", "/ip4/127.0.1.3/tcp/0") as node:
+        await node.knows(lambda: len(node.host.observations()) == 2)
+        await node.knows(lambda: bool(node.reachability.addrs()))
+        assert node.asked == []
+        assert node.reachability.nat is NatKind.UNKNOWN
