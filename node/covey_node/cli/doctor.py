@@ -143,7 +143,7 @@ def _advice(found: Sequence[Mapping[str, Any]], out: Output, nothing: str) -> li
 
 
 _PORTMAP = {
-    "off": "switched off",
+    "off": "not asked for: switched off, or addresses to announce are set",
     "none": "none; no router maps ports, or none is needed",
     "mapped": "the router lets others in",
 }
