@@ -135,10 +135,10 @@ class DialPolicy:
 
     def _may_dial(self, target: DirectAddr, *, source: Ip) -> bool:
         ip = ip_address(target.ip)
+        if ip != plain(target.ip):  # an IPv4 address in IPv6's clothes would be judged as one thing, dialed as another
+            return False
         return (
             target.transport in self._transports
-            and ip
-            == plain(target.ip)  # an IPv4 address in IPv6's clothes would be judged as one thing, dialed as another
             and self._scope.is_reachable_from_outside(target.ip)
             and (ip == source or not self._is_own(target.ip))
             and self._can_reach(target.ip)
