@@ -1,7 +1,7 @@
 """What a node measures; go-libp2p's names where it has them (METRICS, "Node").
 
-Owns: the node's metrics and the enums of their labels. A label is one of an enum's values, whatever a caller passes: no
-peer, address or error text can become one. Spec: docs/operators.md, "Metrics of a node".
+Owns: the node's metrics, and the enums of labels that no part has. A label is one of an enum's values, whatever is
+passed: no peer, address or error text can become one. Spec: docs/operators.md, "Metrics of a node".
 Never touches: what is measured, the registry's exposition; the service wires the two (service/measuring.py).
 """
 
@@ -13,28 +13,22 @@ from typing import Final, Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from covey_core.autonat import Verdict
 from covey_core.metrics import Direction, IpVersion, Transport
+from covey_node.protocol.nat_kind import NatKind
 from covey_node.protocol.path_count import Way
 from covey_node.protocol.paths import PathKind
+from covey_node.protocol.punch_log import Ending, Reason, Side
 from covey_node.protocol.status import Status
 
 _ATTEMPTS_MAX: Final = 4  # three on one stream and one with roles swapped (docs/spec/dcutr.md); more count as four
 _PATH_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 0.75, 1, 2, 5, 10, 30)
 _DELIVERY_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 300, 3600, 86400)
 _STANDING: Final = tuple(kind for kind in PathKind if kind is not PathKind.NONE)
+_FAILURES: Final = tuple(reason for reason in Reason if reason is not Reason.NOT_OURS_TO_START)
 _CARRIERS: Final = (Transport.TCP, Transport.QUIC)
 
 _Label = TypeVar("_Label", bound=StrEnum)
-
-
-class Nat(StrEnum):
-    """What the machine's NAT does (METRICS: `nat`)."""
-
-    NONE = "none"
-    EASY = "easy"
-    HARD = "hard"
-    UDP_BLOCKED = "udp_blocked"
-    UNKNOWN = "unknown"
 
 
 class Portmap(StrEnum):
@@ -44,47 +38,6 @@ class Portmap(StrEnum):
     UPNP = "upnp"
     NAT_PMP = "nat-pmp"
     PCP = "pcp"
-
-
-class Side(StrEnum):
-    """Our part in a hole punch: who opened the relayed connection, and who received it and starts (DCUtR)."""
-
-    INITIATOR = "initiator"
-    RECEIVER = "receiver"
-
-
-class PunchResult(StrEnum):
-    """How a hole punch ended; `direct`: a plain dial did it before any punch."""
-
-    SUCCESS = "success"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    DIRECT = "direct"
-
-
-class PunchFailure(StrEnum):
-    """Why a hole punch failed."""
-
-    NO_RESERVATION = "no_reservation"
-    NO_PUBLIC_ADDR = "no_public_addr"
-    NO_COMMON_TRANSPORT = "no_common_transport"
-    NO_STREAM = "no_stream"
-    PROTOCOL = "protocol"
-    SYNC_TIMEOUT = "sync_timeout"
-    DIAL_TIMEOUT = "dial_timeout"
-    REFUSED = "refused"
-    RELAY_LIMIT = "relay_limit"
-    BACKOFF = "backoff"
-
-
-class AutonatResult(StrEnum):
-    """What came of one AutoNAT v2 request of ours."""
-
-    REACHABLE = "reachable"
-    UNREACHABLE = "unreachable"
-    REFUSED = "refused"
-    REJECTED = "rejected"
-    FAILED = "failed"
 
 
 class Via(StrEnum):
@@ -152,7 +105,7 @@ class NodeMetrics:
     """The metrics of one node, registered in `registry`; tests pass a registry of their own."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._nat = Nat.UNKNOWN
+        self._nat = NatKind.UNKNOWN
         self._peers = Gauge("covey_peers", "Contacts' devices by the path in use.", ["path"], registry=registry)
         self._established = Counter(
             "covey_paths_established",
@@ -247,24 +200,24 @@ class NodeMetrics:
 
     def punch_finished(self, punch: Punch) -> None:
         """Count the end of a hole punch, with every address of it."""
-        side, outcome = _one_of(Side, punch.side, Side.RECEIVER), _one_of(PunchResult, punch.outcome, _FAILED)
+        side, outcome = _one_of(Side, punch.side, Side.RECEIVER), _one_of(Ending, punch.outcome, Ending.FAILED)
         attempts = str(max(0, min(punch.attempts, _ATTEMPTS_MAX)))
         self._punches.labels(side=side, num_attempts=attempts, outcome=outcome).inc()
         self._punch_seconds.labels(outcome=outcome).observe(punch.seconds)
-        if outcome == PunchResult.FAILED:
-            reason = _one_of(PunchFailure, punch.reason or "", PunchFailure.PROTOCOL)
+        if outcome == Ending.FAILED:
+            reason = _one_of(Reason, punch.reason or "", Reason.PROTOCOL)
             self._punch_failures.labels(reason=reason).inc()
         for address in punch.addresses:
             self._punched_addresses.labels(
                 side=side,
                 ipv=_one_of(IpVersion, address.ip_version, IpVersion.UNKNOWN),
                 transport=_one_of(Transport, address.transport, Transport.OTHER),
-                outcome=_one_of(PunchResult, address.outcome, _FAILED),
+                outcome=_one_of(Ending, address.outcome, Ending.FAILED),
             ).inc()
 
     def nat(self, kind: str, portmap: str) -> None:
         """Set what is known of this machine's NAT and who maps ports."""
-        self._nat = Nat(_one_of(Nat, kind, Nat.UNKNOWN))
+        self._nat = NatKind(_one_of(NatKind, kind, NatKind.UNKNOWN))
         self._nat_info.clear()
         self._nat_info.labels(nat=self._nat.value, portmap=_one_of(Portmap, portmap, Portmap.NONE)).set(1)
         for path in _STANDING:  # from the start: a rate over a counter that appears late misses its first step
@@ -286,7 +239,7 @@ class NodeMetrics:
 
     def autonat_request(self, outcome: str) -> None:
         """Count what came of one AutoNAT v2 request."""
-        self._autonat.labels(outcome=_one_of(AutonatResult, outcome, AutonatResult.FAILED)).inc()
+        self._autonat.labels(outcome=_one_of(Verdict, outcome, Verdict.FAILED)).inc()
 
     def relay_addrs(self, count: int) -> None:
         """Set how many addresses through relays we have."""
@@ -310,27 +263,24 @@ class NodeMetrics:
 
     def _show_zeros(self) -> None:
         self.peers({})
-        self.nat(Nat.UNKNOWN, Portmap.NONE)
+        self.nat(NatKind.UNKNOWN, Portmap.NONE)
         self.addrs_reachable(())
         self.outbox({})
         for kind in _STANDING:
             self._setup.labels(path=kind.value)
             for direction in Direction:
                 self._payload.labels(path=kind.value, dir=direction.value)
-        for result in PunchResult:
+        for result in Ending:
             self._punch_seconds.labels(outcome=result.value)
         for counter, label, values in (
-            (self._punch_failures, "reason", PunchFailure),
-            (self._autonat, "outcome", AutonatResult),
+            (self._punch_failures, "reason", _FAILURES),
+            (self._autonat, "outcome", Verdict),
             (self._rejects, "reason", RatchetReject),
         ):
             for value in values:
                 counter.labels(**{label: value.value})
         for via in Via:
             self._delivery.labels(via=via.value)
-
-
-_FAILED: Final = PunchResult.FAILED
 
 
 def _one_of(kind: type[_Label], value: str, otherwise: _Label) -> str:

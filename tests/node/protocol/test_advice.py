@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from covey_node.metrics import Nat, PunchFailure
 from covey_node.protocol.advice import NAT_WORDS, PUNCH_WORDS, for_contact, for_machine, punch_words
 from covey_node.protocol.advice_facts import ContactFacts, MachineFacts
 from covey_node.protocol.contact_advice import CONTACT
 from covey_node.protocol.hops import hops
 from covey_node.protocol.machine_advice import MACHINE
+from covey_node.protocol.nat_kind import NatKind
 from covey_node.protocol.paths import PathKind
+from covey_node.protocol.punch_log import Reason
 from covey_node.protocol.status import ContactState
 
 WELL = MachineFacts(nat="easy", relays=2, relays_connected=2, relays_reserved=2, listens_udp=True, portmap="mapped")
@@ -155,8 +156,8 @@ def test_what_is_wrong_comes_first_and_every_way_has_its_steps(machine: MachineF
 
 
 def test_all_that_metrics_name_has_words() -> None:
-    assert set(NAT_WORDS) == {kind.value for kind in Nat}
-    assert {reason.value for reason in PunchFailure} <= set(PUNCH_WORDS)
+    assert set(NAT_WORDS) == {kind.value for kind in NatKind}
+    assert {reason.value for reason in Reason} == set(PUNCH_WORDS)
     for outcome in ("success", "failed", "cancelled", "direct"):
         assert punch_words(outcome, None)
 
