@@ -286,7 +286,11 @@ async def test_a_stream_on_a_direct_connection_or_from_the_wrong_side_is_reset(a
     async with world() as where:
         mallory, bob = where.host(SMALL), await person(where, LARGE, BOB_ADDR)
         circuit = where.connect(mallory, bob.host, relayed=True)  # bob received it: bob starts, nobody else
-        assert await refused(where.stream(mallory, bob.host, circuit, DCUTR_PROTOCOL))
+        await settle(bob)
+        stream = where.stream(mallory, bob.host, circuit, DCUTR_PROTOCOL)
+        await stream.write_frame(encode_hole_punch(connect_message((ALICE_ADDR,))), limit=4096)
+        assert await refused(stream)
+        assert len(bob.outcomes) == 1, "its CONNECT was not looked at"
 
 
 @pytest.mark.parametrize(

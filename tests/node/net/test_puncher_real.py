@@ -76,3 +76,18 @@ async def test_a_relayed_connection_becomes_a_direct_one() -> None:
         assert (ours.side, ours.outcome, ours.attempts) == (Side.RECEIVER, Ending.SUCCESS, 1)
         assert (theirs.their_nat, ours.their_nat) == ("easy", None), "what is not known is not told"
         assert any(one.relayed for one in alice.host.connections(bob.host.peer_id)), "the relayed leg stays"
+
+
+async def test_both_dialing_each_other_at_once_come_to_one_punch() -> None:
+    async with two_people() as (alice, bob):
+        relay = next(iter(alice.relays.relays.values()))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(alice.relays.dial, relay.peer, relay.addrs, bob.host.peer_id)
+            nursery.start_soon(bob.relays.dial, relay.peer, relay.addrs, alice.host.peer_id)
+        await direct(alice.host, bob.host.peer_id)
+        await direct(bob.host, alice.host.peer_id)
+        with trio.fail_after(10):
+            while not (alice.outcomes and bob.outcomes):
+                await trio.testing.wait_all_tasks_blocked(0.01)
+        assert {alice.outcomes[0].side, bob.outcomes[0].side} == {Side.INITIATOR, Side.RECEIVER}
+        assert alice.outcomes[0].outcome is bob.outcomes[0].outcome is Ending.SUCCESS
