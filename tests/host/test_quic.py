@@ -70,6 +70,14 @@ async def until(true: Any) -> None:
             await trio.testing.wait_all_tasks_blocked(0.005)
 
 
+async def nothing_comes(plain: socket.socket) -> None:
+    await trio.testing.wait_all_tasks_blocked(0.05)
+    plain.settimeout(0)
+    with pytest.raises(BlockingIOError):
+        plain.recv(2_000)
+    plain.settimeout(5)
+
+
 @pytest.mark.parametrize("kind", ["public", "private"])
 @pytest.mark.parametrize("listen", [QUIC, "/ip6/::1/udp/0/quic-v1"])
 async def test_two_hosts_talk_over_quic(kind: str, listen: str, request: pytest.FixtureRequest) -> None:
@@ -353,16 +361,28 @@ async def test_a_peer_that_missed_the_end_is_told_again(public: Network) -> None
 async def test_who_names_an_ended_connection_is_answered_three_times_at_most(public: Network) -> None:
     async with host_on(public, QUIC) as bob:
         endpoint = quic_of(bob)._listening[0]
-        endpoint._bury(b"12345678", b"the end")
         with udp_socket() as plain:
+            endpoint._bury(b"12345678", b"the end", plain.getsockname())
             for _ in range(20):
                 plain.sendto(b"\x4012345678" + bytes(30), ("127.0.0.1", port_of(bob)))
             for _ in range(limits.QUIC_LAST_WORDS):
                 assert await trio.to_thread.run_sync(plain.recv, 100) == b"the end"
-            await trio.testing.wait_all_tasks_blocked(0.05)
-            plain.settimeout(0)
-            with pytest.raises(BlockingIOError):
-                plain.recv(100)
+            await nothing_comes(plain)
         for number in range(2_000):
-            endpoint._bury(number.to_bytes(8, "big"), b"x")
+            endpoint._bury(number.to_bytes(8, "big"), b"x", ("127.0.0.1", 1))
         assert len(endpoint._ended) == limits.QUIC_ENDED_REMEMBERED
+
+
+async def test_nobody_has_the_end_of_a_connection_sent_to_somebody_else(public: Network) -> None:
+    """A datagram of 9 bytes with a forged source would bring a third party up to 1,200."""
+    async with host_on(public, QUIC) as bob:
+        endpoint = quic_of(bob)._listening[0]
+        with udp_socket() as victim, udp_socket() as asker:
+            endpoint._bury(b"elsewere", b"the end", asker.getsockname())
+            victim.sendto(b"\x40elsewere" + bytes(30), ("127.0.0.1", port_of(bob)))
+            await nothing_comes(victim)
+            endpoint._bury(b"too long", bytes(1_200), asker.getsockname())
+            asker.sendto(b"\x40too long", ("127.0.0.1", port_of(bob)))
+            await nothing_comes(asker)
+            asker.sendto(b"\x40elsewere", ("127.0.0.1", port_of(bob)))
+            assert await trio.to_thread.run_sync(asker.recv, 100) == b"the end"

@@ -177,6 +177,9 @@ QUIC_ENDED_REMEMBERED: Final = 256
 QUIC_LAST_WORDS: Final = 3
 """How often a peer that did not hear the end is told again, once a datagram of its own."""
 
+QUIC_UNVALIDATED_TIMES: Final = 3
+"""How many times what came may be sent to an address that nobody has proven to be the asker's. RFC 9000, 8.1."""
+
 QUIC_SOCKET_BUFFER_BYTES: Final = 2_097_152
 """What is asked of the system for each direction of a UDP socket; it gives less where its own limit is lower."""
 

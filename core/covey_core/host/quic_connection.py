@@ -69,8 +69,8 @@ class QuicMuxed(IMuxedConn):
         self.event_shutting_down: Final = trio.Event()
         self.event_closed: Final = trio.Event()
         self.on_cid: OnCid = _ignore
-        self.last_words = b""
-        """The last datagram that was sent: after the end, what says that it has ended."""
+        self.last_words: tuple[bytes, Place] = b"", ()
+        """The last datagram that was sent, and where to: after the end, what says that it has ended."""
         self.on_settled: Callable[[], None] = lambda: None
         self._engine: Final = engine
         self._is_initiator: Final = is_initiator
@@ -106,7 +106,7 @@ class QuicMuxed(IMuxedConn):
             unreachable: OSError | None = None
             for datagram, place in self._engine.datagrams_to_send(trio.current_time()):
                 unreachable = self._transmit(datagram, place) or unreachable
-                self.last_words = datagram
+                self.last_words = datagram, place
             if self._engine.is_ending:
                 self._end(None)
                 return

@@ -59,7 +59,7 @@ class QuicEndpoint(IListener):
         self._serve: Final = serve
         self._by_cid: dict[bytes, QuicMuxed] = {}
         self._unproven: set[QuicMuxed] = set()
-        self._ended: dict[bytes, tuple[bytes, int]] = {}
+        self._ended: dict[bytes, tuple[bytes, Place, int]] = {}
         self._retry: Final = QuicRetryTokenHandler()
         self._socket: Final = socket.socket(socket.AF_INET6 if self.is_ipv6 else socket.AF_INET, socket.SOCK_DGRAM)
         try:
@@ -149,7 +149,7 @@ class QuicEndpoint(IListener):
                 connection.hang_up()
                 for cid in cids:
                     self._by_cid.pop(cid, None)
-                    self._bury(cid, connection.last_words)
+                    self._bury(cid, *connection.last_words)
 
         connection.on_cid = changed
         self._tasks.start_soon(live)
@@ -187,7 +187,7 @@ class QuicEndpoint(IListener):
         if not datagram[0] & _LONG_HEADER:
             found = self._by_cid.get(datagram[_CID])
             if found is None:
-                self._say_again(datagram[_CID], place)
+                self._say_again(datagram, place)
             return found
         header = pull_quic_header(Buffer(data=datagram), host_cid_length=limits.QUIC_CONNECTION_ID_BYTES)
         found = self._by_cid.get(header.destination_cid)
@@ -205,17 +205,19 @@ class QuicEndpoint(IListener):
             return self._accept(header, datagram, place)
         return None
 
-    def _bury(self, cid: bytes, last_words: bytes) -> None:
+    def _bury(self, cid: bytes, last_words: bytes, place: Place) -> None:
         """Remember for a while how a connection's end was told: the datagram may have been lost. RFC 9000, 10.2.1."""
         if last_words:
-            self._ended[cid] = (last_words, limits.QUIC_LAST_WORDS)
+            self._ended[cid] = (last_words, place, limits.QUIC_LAST_WORDS)
             while len(self._ended) > limits.QUIC_ENDED_REMEMBERED:
                 del self._ended[next(iter(self._ended))]
 
-    def _say_again(self, cid: bytes, place: Place) -> None:
-        last_words, left = self._ended.get(cid, (b"", 0))
-        if left:
-            self._ended[cid] = (last_words, left - 1)
+    def _say_again(self, datagram: bytes, place: Place) -> None:
+        """Only to where it was said before, and no more than was paid for: whoever asks may have forged its address."""
+        cid = datagram[_CID]
+        last_words, told, left = self._ended.get(cid, (b"", (), 0))
+        if left and place == told and len(last_words) <= limits.QUIC_UNVALIDATED_TIMES * len(datagram):
+            self._ended[cid] = (last_words, told, left - 1)
             self.transmit(last_words, place)
 
     def _negotiate_version(self, header: QuicHeader, place: Place) -> None:
