@@ -40,11 +40,11 @@ class LaneBook:
         """Take over what was queued since, a page at a time, while the lane has room."""
         if not self.reload or len(self.lane) > limits.LANE_PAGE // 2:
             return
-        self.reload = False
+        self.reload, after = False, self._loaded
         room = limits.UNACKED_PACKETS_MAX - len(self.lane) if self.lane.phase is Phase.OPEN else 0
 
         def look(tx: Tx) -> tuple[tuple[int, ...], tuple[Sealed, ...]]:
-            ids = lanes.ids(tx, self.contact_id, self.device_key, after=self._loaded, limit=limits.LANE_PAGE)
+            ids = lanes.ids(tx, self.contact_id, self.device_key, after=after, limit=limits.LANE_PAGE)
             return ids, lanes.packets(tx, ids[:room]) if ids and room > 0 else ()
 
         try:
@@ -55,7 +55,7 @@ class LaneBook:
         for row_id in found:
             self.lane.queue(row_id)
         self._ready = {row.id: row.packet for row in sealed if row.packet is not None}
-        if found:
+        if found and self._loaded == after:  # else all is to be read again: an answer could not be written down
             self._loaded = found[-1]
         if len(found) == limits.LANE_PAGE:
             self.reload = True

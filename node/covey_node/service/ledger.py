@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import asdict, fields
 from typing import TypeVar
 
+import trio
+
 from covey_core.errors import FileDamaged
 from covey_core.logs import get_logger
 from covey_node.service import views
@@ -71,7 +73,8 @@ class Ledger:
             people = [row for row in (contacts.get(tx, row_id) for row_id in effects.contacts) if row is not None]
             return result, told, [views.contact_view(tx, row) for row in people]
 
-        result, changed_messages, changed_contacts = await self.database.run(work)
+        with trio.CancelScope(shield=True):  # what is durable is told, whoever gave up waiting for it
+            result, changed_messages, changed_contacts = await self.database.run(work)
         for contact in changed_contacts:
             self.events.publish("contact", _shallow(contact))
         for message in changed_messages.values():

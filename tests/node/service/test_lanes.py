@@ -284,3 +284,25 @@ async def test_a_sweep_that_failed_is_made_again_soon(world: World, autojump_clo
         await trio.sleep(3 * limits.STORE_RETRY_SECONDS)
         assert len(sweeps) == 1
         nursery.cancel_scope.cancel()
+
+
+async def test_an_answer_that_is_being_written_down_when_the_stream_ends_is_told_all_the_same(
+    world: World, autojump_clock: MockClock
+) -> None:
+    bob, told = world.contact(), list[object]()
+    world.ledger.events.publish = lambda kind, data: told.append((kind, data["status"]))  # type: ignore[method-assign, assignment, return-value]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_delivery(world).run)
+        message = await world.queue(bob, DEVICE)
+        _, stream = await _opened(world)
+        number = await _arrives(stream)
+        world.database.goes_on = trio.Event()
+        stream.answer(number)
+        await wait_all_tasks_blocked()
+        stream.lose()
+        await wait_all_tasks_blocked()
+        world.database.goes_on.set()
+        await wait_all_tasks_blocked()
+        assert world.status(message) is Status.DELIVERED
+        assert told[-1] == ("message", Status.DELIVERED)
+        nursery.cancel_scope.cancel()
