@@ -97,7 +97,6 @@ PUNCH_PORTS_PER_IP_MAX = 2  # ports of one IP and transport: what two relays saw
 PUNCH_PORT_MIN = 1024  # NATs map the ports of users above it (RFC 4787, REQ-3); below it are other people's services
 PUNCH_OBSERVED_PER_IP_MAX = 2  # our own mappings on one IP and transport: a NAT that shows more of them is symmetric
 PUNCH_ANSWER_SECONDS = 5  # for a CONNECT, its answer and a SYNC; js-libp2p gives 5 s to all of it, rust-libp2p 10 s
-PUNCH_STREAM_SECONDS = 5  # opening the stream over a relay
 PUNCH_WINDOW_SECONDS = 2.5  # one attempt, without round trips: successes take 0.1 to 0.4 s; one lost SYN costs 1 s
 PUNCH_WINDOW_RTTS = 6  # round trips of TCP, Noise, Yamux and admission on top, for far peers
 PUNCH_WINDOW_SECONDS_MAX = 5  # whatever the round trip; also how long the side that did not start goes on
