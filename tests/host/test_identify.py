@@ -131,3 +131,44 @@ def test_the_longest_known_strangers_are_forgotten_and_nobody_else(monkeypatch: 
     identify.forget_strangers(store, connected=frozenset(peers[:2]), own=own)
     assert set(store.peer_ids()) == {own, peers[0], peers[1], peers[9]}
     assert store.privkey(own)
+
+
+async def test_of_an_identify_answer_no_more_is_looked_at_than_an_honest_one_holds(public: Network) -> None:
+    """1,600 addresses fit into one message, and cost a third of a second of everybody's time."""
+    with trio.fail_after(30):
+        async with host_on(public) as bob, host_on(public) as alice:
+            await alice.connect(bob.peer_id, bob.addrs)
+            while bob.agent(alice.peer_id) is None:
+                await trio.lowlevel.checkpoint()
+            many = Identify(
+                listen_addrs=[Multiaddr(f"/ip4/192.0.2.1/tcp/{port}").to_bytes() for port in range(1, 1_001)],
+                protocols=[f"/{number}" for number in range(600)],
+                signedPeerRecord=bytes(limits.IDENTIFY_RECORD_BYTES + 1),
+            )
+            stream = await alice.open_stream(bob.peer_id, identify.PUSH)
+            await stream.write_frame(many.SerializeToString(), limit=limits.IDENTIFY_BYTES)
+            assert await stream.read_some() == b""
+            assert len(bob.listen_addrs_of(alice.peer_id)) == limits.IDENTIFY_ADDRESSES
+            store, target = bob.libp2p.get_peerstore(), ID.from_base58(alice.peer_id)
+            assert len(store.get_protocols(target)) == limits.IDENTIFY_PROTOCOLS
+            assert not bob.speaks(alice.peer_id, "/599")
+
+
+async def test_a_long_signed_record_is_not_even_parsed(public: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[int] = []
+
+    async def update(_store: Any, _peer: ID, message: Identify) -> None:
+        parsed.append(len(message.signedPeerRecord))
+
+    monkeypatch.setattr(identify, "update_peerstore_from_identify", update)
+    with trio.fail_after(30):
+        async with host_on(public) as bob, host_on(public) as alice:
+            await alice.connect(bob.peer_id, bob.addrs)
+            for size in (limits.IDENTIFY_RECORD_BYTES, limits.IDENTIFY_RECORD_BYTES + 1):
+                stream = await alice.open_stream(bob.peer_id, identify.PUSH)
+                await stream.write_frame(
+                    Identify(signedPeerRecord=bytes(size)).SerializeToString(), limit=limits.IDENTIFY_BYTES
+                )
+                assert await stream.read_some() == b""
+    assert limits.IDENTIFY_RECORD_BYTES in parsed
+    assert max(parsed) == limits.IDENTIFY_RECORD_BYTES

@@ -41,6 +41,10 @@ async def hear(stream: Stream, peer: ID, store: IPeerStore) -> Identify:
             message.ParseFromString(answer)
         except DecodeError as exc:
             raise ProtocolViolation("an identify message that cannot be read") from exc
+        del message.listen_addrs[limits.IDENTIFY_ADDRESSES :]
+        del message.protocols[limits.IDENTIFY_PROTOCOLS :]
+        if len(message.signedPeerRecord) > limits.IDENTIFY_RECORD_BYTES:
+            message.ClearField("signedPeerRecord")
         await update_peerstore_from_identify(store, peer, message)
     await stream.close()
     if scope.cancelled_caught:

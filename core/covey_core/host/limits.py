@@ -196,6 +196,15 @@ EVENTS_QUEUED: Final = 1_024
 IDENTIFY_BYTES: Final = 16_384
 """One identify answer: a signed record of 16 addresses and 60 protocols has 4 KiB. go-libp2p allows 8 KiB."""
 
+IDENTIFY_ADDRESSES: Final = 32
+"""Addresses of one identify answer that are looked at: 0.2 ms each, and 1,600 fit into one message. Ours names 16."""
+
+IDENTIFY_PROTOCOLS: Final = 128
+"""Protocols of one identify answer that are kept; a Kubo node names 40."""
+
+IDENTIFY_RECORD_BYTES: Final = 2_048
+"""A signed record of the same addresses; a longer one is left out. libp2p parses it, nothing of ours reads it."""
+
 AGENT_CHARS: Final = 128
 """What is kept of a peer's agent string; go-libp2p's default has 20 characters."""
 
