@@ -12,6 +12,7 @@ import secrets
 import socket
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, Protocol
 
 import trio
@@ -94,8 +95,10 @@ class LanDiscovery:
     async def run(self) -> None:
         """Ask and answer until cancelled, on interfaces as they come and go; then say goodbye."""
         async with trio.open_nursery() as nursery:
+            present: tuple[LanInterface, ...] = ()
             while True:
-                present = self._interfaces()
+                with suppress(OSError):  # with all file descriptors in use the system tells none
+                    present = self._interfaces()
                 for interface, scope in list(self._on.items()):
                     if interface not in present:
                         scope.cancel()
