@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Address
 
 import trio
 
@@ -200,7 +200,7 @@ class PortMapper:
             raise PortmapFailed("no way of asking")
         granted = await self._method.map(port, before.granted if before else None)
         try:
-            ip_address(granted.external_ip)
+            IPv4Address(granted.external_ip)  # what is mapped are ports of IPv4; of IPv6 a zone may hold any text
         except ValueError:
             raise PortmapFailed("the router does not know its own address") from None
         return granted

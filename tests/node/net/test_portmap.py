@@ -232,8 +232,11 @@ async def test_in_a_private_network_its_own_addresses_are_announced(autojump_clo
         assert len(world.mapper.addrs()) == 2
 
 
-async def test_a_router_that_does_not_know_its_address_gives_nothing(autojump_clock: trio.testing.MockClock) -> None:
-    async with running(Router(ip="")) as world:
+@pytest.mark.parametrize("ip", ["", "no address", "2a00:1450::1", "2a00:1450::1%/tcp/22/p2p/somebody"])
+async def test_a_router_that_does_not_know_its_address_gives_nothing(
+    autojump_clock: trio.testing.MockClock, ip: str
+) -> None:
+    async with running(Router(ip=ip)) as world:
         assert world.mapper.mappings() == ()
         assert "does not know its own address" in world.mapper.problem
 
