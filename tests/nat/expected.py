@@ -5,6 +5,7 @@ cone        cone        direct   each mapping is the same for all destinations, 
                                  one to write to; each side's own packet opens its filter for the other's
 full-cone   cone        direct   the same, and alice's filter is open from her first packet on
 full-cone   symmetric   direct   bob's port towards alice cannot be known, but he knows hers, and her router lets all in
+carrier     cone        direct   as cone with cone; another port than the host's matters to nobody (a fault case only)
 cone        symmetric   relayed  alice's router lets in only the very port that she wrote to, and bob's towards her is a
                                  new random one
 symmetric   cone        relayed  the same from the other side
@@ -21,7 +22,7 @@ ALICE = ("cone", "symmetric", "full-cone")
 BOB = ("cone", "symmetric")
 BLOCKS = ("none", "tcp", "udp")
 
-_DIRECT = {("cone", "cone"), ("full-cone", "cone"), ("full-cone", "symmetric")}
+_DIRECT = {("cone", "cone"), ("full-cone", "cone"), ("full-cone", "symmetric"), ("carrier", "cone")}
 _TRANSPORTS = {"none": {"tcp", "quic"}, "tcp": {"quic"}, "udp": {"tcp"}}
 
 
