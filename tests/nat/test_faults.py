@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 SILENT_SECONDS = 12  # DESIGN 3: a silently dead path is noticed within this time while sending
 FAILOVER_SECONDS = SILENT_SECONDS + 8  # and then the next path is made, on a machine that also does other things
-BACK_SECONDS = 100  # until all is as before: a hole is punched again 30 s after a failure, then 60 s (docs/spec/paths.md)
+BACK_SECONDS = 100  # holes are punched again 30 s after a failure, then 60 s (docs/spec/paths.md)
 CUT_SECONDS = 30
 
 CONES = Cell("cone", "cone", "none")
