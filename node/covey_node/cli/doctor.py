@@ -50,7 +50,7 @@ def _machine(view: Mapping[str, Any], run: Run) -> list[str]:
         ("from outside", f"reached at {_count(reached, 'address', 'addresses')}" if reached else _unreached(view)),
         ("port mapping", _PORTMAP[portmap["state"]]),
         ("relays", f"{reserved} of {len(view['relays'])} keep a slot" if view["relays"] else "none known"),
-        ("bootstraps", f"{view['bootstraps_connected']} connected"),
+        ("DHT servers", f"{view['bootstraps_connected']} answer"),
     ]
     lines = [f"{name:<15} {harmless(str(value))}" for name, value in facts]
     lines += _section(
@@ -157,7 +157,9 @@ def _unreached(view: Mapping[str, Any]) -> str:
 
 def _reachable(address: Mapping[str, Any]) -> str:
     if address["reachable"] is None:
-        return "local only" if address["scope"] == "local" else "not checked"
+        if address["scope"] == "local":
+            return "local only"
+        return "not checked" if address["checked_at"] is None else "no answer about it yet"
     if address["reachable"]:
         return "yes"
     return "no" + (f": {address['reason']}" if address["reason"] else "")

@@ -36,7 +36,7 @@ def status(run: Run) -> int:
         ("network", f"{view['network']} ({kind})" if view["network"] else "none; covey join LINK"),
         ("node", f"{view['state']}, version {view['version']}, up {duration(max(0, run.now - view['started_at']))}"),
         ("listens on", ", ".join(view["listen"]) or "nothing (dials only)"),
-        ("bootstraps", f"{view['bootstraps_connected']} connected"),
+        ("DHT servers", f"{view['bootstraps_connected']} answer"),
         ("contact record", record),
         ("waiting", f"{view['queued']} queued, {view['unread']} unread, {view['requests']} requests"),
     ]

@@ -30,7 +30,7 @@ NAT_WORDS: Final = {
     "easy": "one port for all destinations: holes can be punched to it",
     "hard": "another port for every destination: holes can hardly be punched to it, relays help",
     "udp_blocked": "UDP does not get out: direct connections over TCP only",
-    "unknown": "not known yet: two relays have to see this machine first",
+    "unknown": "not known yet: two others outside, such as relays, have to see this machine first",
 }
 """What a NAT kind means."""
 

@@ -57,6 +57,7 @@ class ContactFacts:
     devices: int = 1
     direct_addrs: int = 0
     relays: int = 0  # that it named
+    relayed: bool = False  # a relayed connection stands, in use or not
     tried: str | None = None  # why the last try to reach it failed, in words
     punch_outcome: str | None = None
     punch_reason: str | None = None

@@ -84,12 +84,14 @@ def _direct(contact: ContactFacts) -> Hop:
         return Hop("direct", f"the last one is gone ({words})" if over else f"hole punching failed: {words}", ok=False)
     if contact.path is PathKind.NONE:
         return Hop("direct", f"none{_why(contact.tried)}", ok=False)
-    return Hop("direct", "none, and no hole punch was tried yet", ok=None)
+    return Hop("direct", "none, and no hole punch has come to its end yet", ok=None)
 
 
 def _relayed(machine: MachineFacts, contact: ContactFacts) -> Hop:
     if contact.path is PathKind.RELAYED:
         return Hop("relayed", "stands", ok=True)
+    if contact.relayed and contact.path is not PathKind.NONE:
+        return Hop("relayed", "stands by, for when the direct one fails", ok=True)
     if contact.path is not PathKind.NONE:
         return Hop("relayed", "not needed now", ok=None)
     if machine.relays == 0 and contact.relays == 0:

@@ -42,8 +42,11 @@ MACHINE: Final[tuple[Rule[MachineFacts], ...]] = (
     better(
         "one_relay_known",
         lambda f: f.relays == 1 and f.relays_reserved == 1,
-        "The network has one relay. When it is down, those who cannot dial you directly cannot reach you; and the kind "
-        "of your NAT cannot be told by one. Ask for a link that names a second one.",
+        lambda f: (
+            "The network has one relay. When it is down, those who cannot dial you directly cannot reach you"
+            + ("; and one alone cannot tell the kind of your NAT" if f.nat == "unknown" else "")
+            + ". Ask whoever runs the network for a link that names a second one, then: covey join LINK."
+        ),
     ),
     better(
         "one_reservation",

@@ -92,6 +92,7 @@ class ContactDoctor:
             devices=len(peers),
             direct_addrs=sum(isinstance(target, Direct) for target in targets),
             relays=len({target.relay for target in targets if isinstance(target, Through)}),
+            relayed=any(info.relayed for peer in peers for info in self._parts.paths.standing(peer)),
             tried=tried,
             punch_outcome=None if last is None else str(last.outcome),
             punch_reason=None if last is None or last.reason is None else str(last.reason),
@@ -118,8 +119,11 @@ class ContactDoctor:
 
     def _standing(self, peer: PeerId) -> list[StandingPathView]:
         watch = self._parts.paths
-        used = watch.path(peer).address
         kept = {one.number: one for one in self._parts.kept(peer)}
+        # Two circuits through one relay have the same address: the keeper knows which of them is used.
+        address = watch.path(peer).address
+        alike = [info.number for info in watch.standing(peer) if info.remote_addr == address]
+        used = min(alike, key=lambda number: number not in kept or kept[number].state != "used", default=None)
         ahead = self._parts.now() - trio.current_time()
         return [
             StandingPathView(
@@ -128,7 +132,7 @@ class ContactDoctor:
                 relay=watch.operator(info),
                 address=info.remote_addr,
                 since=info.opened_at + ahead,
-                used=info.remote_addr == used,
+                used=info.number == used,
                 state=str(kept[info.number].state) if info.number in kept else None,
                 rtt_seconds=kept[info.number].rtt_seconds if info.number in kept else None,
             )

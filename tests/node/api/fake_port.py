@@ -137,6 +137,7 @@ def a_doctor_view(**changes: Any) -> DoctorView:
             AddressView("/ip4/10.0.0.2/tcp/4201", "tcp", "ip4", "local", None, None, None),
             AddressView("/ip4/198.51.100.7/tcp/4201", "tcp", "ip4", "public", True, NOW + 3000, None),
             AddressView("/ip4/198.51.100.7/udp/4201/quic-v1", "quic", "ip4", "public", False, NOW + 3000, "no answer"),
+            AddressView("/ip4/198.51.100.7/tcp/40001", "tcp", "ip4", "public", None, NOW + 3000, None),
         ),
         portmap=PortmapView("mapped", (MappingView("tcp", 4201, "/ip4/198.51.100.7/tcp/4201", "upnp", NOW + 5400),)),
         relays=RELAYS,
@@ -163,7 +164,7 @@ def carols_hops() -> tuple[HopView, ...]:
     """The end of the steps to carol."""
     why = "the relay has no slot for the contact: it is offline or uses another relay; no answer from its addresses"
     return (
-        HopView("direct", ok=None, words="none, and no hole punch was tried yet"),
+        HopView("direct", ok=None, words="none, and no hole punch has come to its end yet"),
         HopView("relayed", ok=False, words=f"none: {why}"),
     )
 

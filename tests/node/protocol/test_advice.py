@@ -134,6 +134,7 @@ contacts = st.builds(
     devices=st.integers(0, 2),
     direct_addrs=st.integers(0, 2),
     relays=st.integers(0, 2),
+    relayed=st.booleans(),
     tried=st.none() | st.just("no answer"),
     punch_outcome=st.sampled_from([None, "success", "failed", "cancelled", "direct"]),
     punch_reason=st.sampled_from([None, *PUNCH_WORDS]),
@@ -170,3 +171,11 @@ def test_the_steps_say_where_it_ends() -> None:
     steps = {step.code: step for step in hops(WELL, CONTACTS["dial_timeout"][1])}
     assert (steps["direct"].ok, steps["direct"].words) == (False, "hole punching failed: no packet came through")
     assert steps["relayed"].ok is True
+    steps = {step.code: step for step in hops(WELL, BOB)}
+    assert (steps["relayed"].ok, steps["relayed"].words) == (None, "not needed now")
+
+
+def test_one_relay_is_said_to_hide_the_kind_of_the_nat_only_where_it_does() -> None:
+    facts = MACHINES["one_relay_known"]
+    assert "NAT" not in for_machine(facts)[0].words
+    assert "NAT" in for_machine(replace(facts, nat="unknown"))[0].words

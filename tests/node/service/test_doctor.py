@@ -196,8 +196,19 @@ async def test_a_contact_is_told_with_its_paths_and_its_last_punches(practice: P
     (bob,) = (await doctor.examine("bob")).contacts
     assert (bob.path, bob.transport, bob.relay) == (PathKind.PUNCHED, "quic", None)
     assert [one.used for one in bob.paths] == [False, True]
-    assert [step.code for step in bob.hops if step.ok] == ["here", "nat", "contact", "addresses", "direct"]
+    assert [step.code for step in bob.hops if step.ok] == ["here", "nat", "contact", "addresses", "direct", "relayed"]
+    assert bob.hops[-1].words == "stands by, for when the direct one fails"
     assert bob.advice == ()
+
+
+async def test_of_two_circuits_through_one_relay_one_is_in_use(practice: Practice) -> None:
+    practice.bob()
+    spare, used = (practice.connections.open(BOB, CIRCUIT) for _ in range(2))
+    doctor = practice.doctor(kept=lambda _peer: (Kept(spare.number, "standby"), Kept(used.number)))
+    (bob,) = (await doctor.examine("bob")).contacts
+    assert [(one.used, one.state) for one in bob.paths] == [(False, "standby"), (True, "used")]
+    (bob,) = (await practice.doctor().examine("bob")).contacts
+    assert [one.used for one in bob.paths] == [True, False]
 
 
 async def test_who_is_not_connected_is_tried_when_asked_for_and_the_reason_is_told(practice: Practice) -> None:
