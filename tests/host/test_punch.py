@@ -21,10 +21,12 @@ from tests.host.conftest import TCP, host_on
 from tests.host.test_dials import free_port
 from tests.host.test_lifetime import descriptors, settled, until_gone
 from tests.host.test_listen_port import QUIC, bare, crossed_pair
+from tests.relay.test_connect import has_ip6
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="SO_REUSEPORT as Linux has it")
 
-LISTENS = [(TCP,), (QUIC,), (TCP, QUIC)]
+TCP6, QUIC6 = "/ip6/::1/tcp/0", "/ip6/::1/udp/0/quic-v1"
+LISTENS = [(TCP,), (QUIC,), (TCP, QUIC), (TCP6,), (QUIC6,), (TCP, TCP6, QUIC6)]
 
 
 @pytest.fixture
@@ -72,18 +74,22 @@ def of(result: PunchResult, addr: str) -> PunchAddress:
 
 
 @pytest.mark.parametrize("listen", LISTENS)
-async def test_forty_punches_in_a_row_lead_to_a_connection_on_both_sides(
-    public: Network, listen: tuple[str, ...]
-) -> None:
+async def test_punches_in_a_row_lead_to_a_connection_on_both_sides(public: Network, listen: tuple[str, ...]) -> None:
+    if any("/ip6/" in addr for addr in listen) and not has_ip6():
+        pytest.skip("this machine has no IPv6 loopback")
+    versions = {addr.split("/")[1] for addr in listen}
+    turns = 40 if versions == {"ip4"} else 10
     with trio.fail_after(90):
         async with host_on(public, *listen) as alice, host_on(public, *listen) as bob:
-            for turn in range(40):
+            for turn in range(turns):
                 client, server = (alice, bob) if turn % 2 else (bob, alice)
                 for result in await both_punch(client, server):
                     assert result.connection is not None, f"turn {turn}: {result.addresses}"
                     assert result.connection.punched
                     assert result.connection.admitted
                     assert "success" in [one.outcome for one in result.addresses]
+                    assert {one.ip_version for one in result.addresses} == versions
+                    assert result.connection.remote_addr.split("/")[1] in versions
                 assert await alice.ping(bob.peer_id) > 0
                 assert await bob.ping(alice.peer_id) > 0
                 await alice.disconnect(bob.peer_id)
