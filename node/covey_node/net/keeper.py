@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import trio
 
@@ -18,6 +19,7 @@ from covey_core.logs import get_logger
 from covey_core.peers import PeerId, short
 from covey_core.wire.circuit import CircuitLimit
 from covey_node import limits
+from covey_node.net.lasting import failed
 from covey_node.protocol.path_facts import Drop, PathFacts, PathView, Probe, Punch, Renew, Wait
 from covey_node.protocol.path_table import PathTable
 from covey_node.protocol.paths import PathKind
@@ -138,12 +140,13 @@ class Keeper:
 
     async def run(self) -> None:
         """Look after paths until cancelled."""
+        self._starting = dict.fromkeys(self._kept)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch)
             while True:
                 for peer in list(self._starting):
                     del self._starting[peer]
-                    nursery.start_soon(self._keep, peer, self._kept[peer])
+                    nursery.start_soon(self._look_after, peer, self._kept[peer])
                 self._more = trio.Event()
                 await self._more.wait()
 
@@ -169,6 +172,13 @@ class Keeper:
         self._starting[peer] = None
         self._more.set()
         return kept
+
+    async def _look_after(self, peer: PeerId, kept: _Kept) -> None:
+        """Keep one device's paths; an error that nobody foresaw ends that for a while, and for this device only."""
+        if await failed("paths", partial(self._keep, peer, kept)) is not None:
+            await trio.sleep(limits.TASK_AGAIN_SECONDS_MAX)
+            del self._kept[peer]
+            await self._look_at(peer)
 
     async def _keep(self, peer: PeerId, kept: _Kept) -> None:
         """Do what the table says until nothing stands and nothing is on its way."""

@@ -20,6 +20,7 @@ from covey_core.peers import PeerId
 from covey_core.wire.dcutr import DCUTR_PROTOCOL
 from covey_node import limits
 from covey_node.net.interfaces import expand
+from covey_node.net.lasting import failed
 from covey_node.net.punch_run import Beside, PunchRun
 from covey_node.protocol.allowance import Allowance
 from covey_node.protocol.dcutr import Initiator, Receiver
@@ -101,7 +102,7 @@ class Puncher:
             if run is not None:
                 run.stands(connection)
         elif connection.inbound and run is None and not self._directly(connection.peer):
-            nursery.start_soon(self._initiate, connection)
+            nursery.start_soon(failed, "punch", partial(self._initiate, connection))
 
     async def punch(self, peer: PeerId) -> PunchOutcome:
         """Try once more; returns how it ended. Only who received the relayed connection that stands may start.

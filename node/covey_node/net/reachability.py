@@ -12,16 +12,18 @@ from dataclasses import dataclass, replace
 
 import trio
 
-from covey_core.autonat import AutonatClient, Verdict
+from covey_core.autonat import Answer, AutonatClient, Verdict
 from covey_core.autonat.origins import ip_in
 from covey_core.autonat.routes import is_ours
 from covey_core.host import Host
+from covey_core.host.contained import Contained, kind_of
 from covey_core.logs import get_logger
 from covey_core.peers import PeerId
 from covey_core.wire.autonat import DIAL_REQUEST_PROTOCOL
 from covey_core.wire.direct_addr import DirectAddr
 from covey_node import limits
 from covey_node.net.interfaces import expand
+from covey_node.net.lasting import note
 from covey_node.protocol.nat_kind import NatKind, NatMemory, Seen, judge
 from covey_node.protocol.reach_table import Question, ReachableAddr, ReachTable, Server
 
@@ -164,7 +166,11 @@ class Reachability:
             await self._ask(question)
 
     async def _ask(self, question: Question) -> None:
-        answer = await self._autonat.ask(question.server.peer, question.target)
+        with Contained() as outcome:
+            answer = await self._autonat.ask(question.server.peer, question.target)
+        if outcome.error is not None:  # nobody foresaw it; the question must be answered all the same
+            note("autonat", outcome.error)
+            answer = Answer(Verdict.FAILED, kind_of(outcome.error))
         now = trio.current_time()
         self._metrics.asked(answer.verdict.value)
         if answer.verdict is Verdict.REJECTED:

@@ -11,11 +11,13 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import trio
 
 from covey_core.errors import CoveyError, ProtocolViolation, Unreachable
 from covey_core.host import ConnectionInfo, Disconnected, Host
+from covey_core.host.contained import kind_of
 from covey_core.logs import get_logger
 from covey_core.network import RelayEntry
 from covey_core.peers import PeerId
@@ -23,6 +25,7 @@ from covey_core.wire.circuit import CircuitLimit, open_voucher
 from covey_node import limits
 from covey_node.net.alarm import Alarm
 from covey_node.net.circuits import Circuits
+from covey_node.net.lasting import failed
 from covey_node.net.relay_watch import RelayWatch
 from covey_node.protocol.addresses import Direct, circuit, parse
 from covey_node.protocol.relay_choice import Candidate, choose, networks_of, order_of
@@ -158,7 +161,7 @@ class RelayClient:
             relay = self.relays[peer]
             if relay.task is None:
                 relay.task = trio.CancelScope()
-                nursery.start_soon(self._hold, relay, relay.task)
+                nursery.start_soon(self._stay_with, relay, relay.task)
         if all(self.relays[peer].timetable.is_settled(now=now) for peer in chosen):
             for peer in keeping.difference(chosen):
                 task = self.relays[peer].task
@@ -172,6 +175,12 @@ class RelayClient:
 
     def _place(self, relay: Relay) -> tuple[frozenset[str], bytes]:
         return networks_of(relay.addrs), order_of(self._host.peer_id, relay.peer)
+
+    async def _stay_with(self, relay: Relay, scope: trio.CancelScope) -> None:
+        """Hold a slot at one relay; an error that nobody foresaw counts as a failure of that relay."""
+        error = await failed("relay", partial(self._hold, relay, scope))
+        if error is not None:
+            relay.timetable.failed(kind_of(error), now=self._clock(), jitter=random.random())  # noqa: S311 - no secret
 
     async def _hold(self, relay: Relay, scope: trio.CancelScope) -> None:
         """Have a slot at one relay and keep it, until the relay refuses or is lost."""

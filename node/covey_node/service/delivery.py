@@ -10,9 +10,11 @@ import trio
 
 from covey_core.errors import FileDamaged
 from covey_core.host import Connected, Disconnected, Host
+from covey_core.host.contained import Contained
 from covey_core.logs import get_logger
 from covey_core.peers import PeerId, ed25519_key_in
 from covey_node import limits
+from covey_node.net.lasting import note
 from covey_node.protocol.status import Status
 from covey_node.service.effects import Effects, Wake
 from covey_node.service.lane_reach import Reach
@@ -81,11 +83,15 @@ class Delivery:
 
     async def _run_lane(self, key: Key) -> None:
         try:
-            await self._running[key].run(self._slots)
-        except (StoreError, FileDamaged) as exc:
-            log.warning("node.lane.ended", problem=type(exc).__name__)
-            await trio.sleep(limits.STORE_RETRY_SECONDS)
-            self._wanted[key] = None  # it begins anew
+            with Contained() as outcome:
+                await self._running[key].run(self._slots)
+            if outcome.error is not None:
+                if isinstance(outcome.error, StoreError | FileDamaged):
+                    log.warning("node.lane.ended", problem=type(outcome.error).__name__)
+                else:
+                    note("lane", outcome.error)
+                await trio.sleep(limits.STORE_RETRY_SECONDS)
+                self._wanted[key] = None  # it begins anew
         finally:
             del self._running[key]
             if key in self._wanted:

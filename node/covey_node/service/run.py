@@ -28,6 +28,7 @@ from covey_node.net.contact import BundleServer
 from covey_node.net.dialer import Dialer
 from covey_node.net.interfaces import watch_interfaces
 from covey_node.net.keeper import Keeper
+from covey_node.net.lasting import lasting
 from covey_node.net.relays import RelayClient
 from covey_node.protocol.frames import BundleOutcome, BundleReply, BundleRequest
 from covey_node.service.addressing import AddressBook
@@ -139,18 +140,18 @@ async def open_node(
         delivery = Delivery(ledger, own, host, insight.reach(reach))
         keeper.follow(delivery.path_changed)
         await addresses.note()
-        for task in (
-            addresses.run,
-            relays.run,
-            keeper.run,
-            records.run,
-            presence.run,
-            delivery.run,
-            insight.run,
-            Calling(ledger, reach, relays).run,
+        for name, task in (
+            ("addresses", addresses.run),
+            ("relays", relays.run),
+            ("keeper", keeper.run),
+            ("records", records.run),
+            ("presence", presence.run),
+            ("delivery", delivery.run),
+            ("insight", insight.run),
+            ("calling", Calling(ledger, reach, relays).run),
+            ("tidy", partial(_tidy, ledger, own)),
         ):
-            nursery.start_soon(task)
-        nursery.start_soon(_tidy, ledger, own)
+            nursery.start_soon(lasting, name, task)
         mapped: Callable[[], tuple[str, ...]] = tuple
         hear_of_change = [addresses.changed, relays.network_changed, keeper.network_changed]
         if options.portmap and not options.announce:  # who names addresses to announce has seen to the router
@@ -158,24 +159,24 @@ async def open_node(
                 ledger, own, host, addresses.changed, hear_of_change
             )
             mapped = addresses.mapped = dialer.mapped = portmap.addrs
-            nursery.start_soon(portmap.run)
+            nursery.start_soon(lasting, "portmap", portmap.run)
         insight.known.reachability = reachability = make_reachability(
             host, relays, addresses, insight.metrics, mapped=mapped
         )
         hear_of_change.append(reachability.network_changed)
-        nursery.start_soon(reachability.run)
-        nursery.start_soon(watch_interfaces, partial(_tell_all, hear_of_change))
+        nursery.start_soon(lasting, "reachability", reachability.run)
+        nursery.start_soon(lasting, "interfaces", partial(watch_interfaces, partial(_tell_all, hear_of_change)))
         if options.helps:
-            nursery.start_soon(Helping(host, own.identity, reachability.public_addrs).run)
-        nursery.start_soon(make_spares(host, ledger, relays, reachability).run)
+            nursery.start_soon(lasting, "helping", Helping(host, own.identity, reachability.public_addrs).run)
+        nursery.start_soon(lasting, "spares", make_spares(host, ledger, relays, reachability).run)
         puncher = make_puncher(ledger, host, relays, mapped=mapped, on_outcome=insight.punch_finished)
         if options.report_punches:
-            nursery.start_soon(insight.start_reports().run)
+            nursery.start_soon(lasting, "reports", insight.start_reports().run)
         puncher.nat, insight.known.punches = (lambda: reachability.nat.value), puncher.log.of
         keeper.punch = puncher.punch
-        nursery.start_soon(puncher.run)
+        nursery.start_soon(lasting, "puncher", puncher.run)
         if options.mdns:
-            nursery.start_soon(Nearby(ledger, host, dialer, hear_of_change).run)
+            nursery.start_soon(lasting, "nearby", Nearby(ledger, host, dialer, hear_of_change).run)
         yield Node(
             Parts(
                 own=own,
