@@ -34,12 +34,12 @@ def empty_network() -> Network:
 
 @asynccontextmanager
 async def running_relay(
-    network: Network | None = None, *, identity: Identity | None = None, port: int = 0
+    network: Network | None = None, *, identity: Identity | None = None, port: int = 0, ip: str = "ip4/127.0.0.1"
 ) -> AsyncIterator[tuple[Network, RelayService, Host]]:
     """A relay that is the network's DHT server too; yields the network that names it."""
     network = network or empty_network()
     identity = identity or Identity.generate()
-    config = HostConfig(identity, network, (f"/ip4/127.0.0.1/tcp/{port}",))
+    config = HostConfig(identity, network, (f"/{ip}/tcp/{port}",))
     async with (
         open_host(config) as host,
         open_relay_service(host, identity=identity) as service,
@@ -55,6 +55,7 @@ async def running_node(
     *,
     listens: bool = True,
     port: int = 0,
+    ip: str = "ip4/127.0.0.1",
     transport: str = "tcp/{port}",
     on_commit: Callable[[object], None] | None = None,
     now: Callable[[], float] | None = None,
@@ -71,7 +72,7 @@ async def running_node(
     options = NodeOptions(
         home=home,
         network=network,
-        listen=(f"/ip4/127.0.0.1/{transport.format(port=port)}",) if listens else (),
+        listen=(f"/{ip}/{transport.format(port=port)}",) if listens else (),
         announce=announce,
         api_address="unix",
         token_file=home / "api.token",
