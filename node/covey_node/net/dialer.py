@@ -41,6 +41,8 @@ class Dialer:
         """Return the kind of path that a connection is. docs/spec/paths.md, "Kinds"."""
         if info.relayed:
             return PathKind.RELAYED
+        if f"{info.remote_addr}/p2p/{info.peer}" in self.near(info.peer):
+            return PathKind.LAN  # also where a private network's own subnets count as outside
         host = host_of(info.remote_addr)
         if host is None or not self._host.network.scope.is_reachable_from_outside(host):
             return PathKind.LAN

@@ -49,6 +49,13 @@ def test_a_global_address_is_public_unless_a_hole_was_punched_to_it() -> None:
     assert _kind(_info("/ip4/8.8.4.4/tcp/1", punched=True)) is PathKind.PUNCHED
 
 
+def test_a_place_where_a_neighbour_was_found_is_the_lan_in_a_private_network_too() -> None:
+    dialer = Dialer(_Host(), None)  # type: ignore[arg-type]
+    dialer.near = lambda peer: (f"/ip4/8.8.4.4/tcp/1/p2p/{peer}",)
+    assert dialer.kind_of(_info("/ip4/8.8.4.4/tcp/1", inbound=True)) is PathKind.LAN
+    assert dialer.kind_of(_info("/ip4/8.8.4.4/tcp/2")) is PathKind.PUBLIC
+
+
 def test_who_came_in_through_the_routers_mapping_is_mapped() -> None:
     mapped = (f"/ip4/9.9.9.9/tcp/4000/p2p/{PEER}",)
     came_in = _info("/ip4/8.8.4.4/tcp/1", inbound=True, observed="/ip4/9.9.9.9/tcp/4000")
