@@ -112,7 +112,10 @@ class Reachability:
         silent_peers = frozenset(self._silent())
         silent = {one.observer_ip for peer, one in seen if peer in silent_peers}
         ours = {ip for ip in {one.ip for _, one in seen} if is_ours(ip)}
-        kind = judge((one for _, one in seen), own_ips=ours, silent_over_quic=silent)
+        by_relays = [one for _, one in self._by_relays(seen)]
+        enough = len({one.observer_ip for one in by_relays}) >= limits.NAT_OBSERVERS_MIN
+        views = by_relays if enough else (one for _, one in seen)
+        kind = judge(views, own_ips=ours, silent_over_quic=silent)
         turned = self._memory.look(kind, now=now)
         if turned:
             log.info("node.nat.judged", kind=self.nat.value)
@@ -121,13 +124,23 @@ class Reachability:
             self._tell()
 
     def _seen(self) -> list[tuple[PeerId, Seen]]:
-        """Return what those see who are outside themselves: a peer in our own site sees no NAT."""
+        """Return what those see who are outside themselves, and see us outside.
+
+        A peer in our own site sees no NAT, and one that sees us on loopback would have us believe that there is none.
+        """
         found = []
         for one in self._host.observations():
             observer, ours = ip_in(one.remote_addr), DirectAddr.parse(one.observed)
-            if observer is not None and ours is not None and self._is_outside(str(observer)):
+            if observer is None or ours is None or not self._is_outside(ours.ip):
+                continue
+            if self._is_outside(str(observer)):
                 found.append((one.peer, Seen(str(observer), ours.ip, ours.port, ours.transport)))
         return found
+
+    def _by_relays(self, seen: list[tuple[PeerId, Seen]]) -> list[tuple[PeerId, Seen]]:
+        """Return the views of the network's relays, of everybody where it has none: strangers say what they like."""
+        relays = {relay.peer for relay in self._host.network.relays}
+        return [(peer, one) for peer, one in seen if peer in relays or not relays]
 
     def _candidates(self, seen: list[tuple[PeerId, Seen]]) -> list[DirectAddr]:
         """Return what may be reachable, the likeliest first: mapped, listened on, seen by others.
@@ -136,8 +149,8 @@ class Reachability:
         """
         listening = [addr for addr in map(DirectAddr.parse, expand(self._host.addrs)) if addr is not None]
         mapped = [addr for addr in map(DirectAddr.parse, self._mapped()) if addr is not None]
-        relays = {relay.peer for relay in self._host.network.relays}
-        observed = [_address(one) for peer, one in seen if peer in relays or not relays]
+        seen = self._by_relays(seen)  # others may name a victim's
+        observed = [_address(one) for _, one in seen]
         ports = {(addr.transport, addr.port) for addr in listening}
         if self.nat is NatKind.HARD:  # a port that one relay saw leads nowhere for anybody else
             observed = [addr for addr in observed if (addr.transport, addr.port) in ports]

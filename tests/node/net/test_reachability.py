@@ -3,13 +3,16 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
 
+import pytest
 import trio
 
 from covey_core.autonat import AutonatClient, serve_autonat
 from covey_core.host import Host, HostConfig, open_host
 from covey_core.identity import Identity
-from covey_core.network import Network, new_network
+from covey_core.network import Network, Scope, new_network
 from covey_core.wire.autonat import DIAL_REQUEST_PROTOCOL
 from covey_node.net.reachability import Reachability, ReachMetrics
 from covey_node.protocol.nat_kind import NatKind
@@ -120,3 +123,39 @@ async def test_a_server_inside_our_own_site_is_not_asked_and_its_view_not_believ
         assert all(node.host.speaks(info.peer, DIAL_REQUEST_PROTOCOL) for info in node.host.connections())
         assert node.reachability._servers() == ()
         assert node.reachability._seen() == []
+
+
+def told(*views: tuple[str, str, str], relays: tuple[str, ...] = ()) -> Reachability:
+    """What a node makes of views (peer, its IP, how it sees us); it listens on 10.0.0.2, port 4001."""
+    observations = tuple(
+        SimpleNamespace(peer=peer, remote_addr=f"/ip4/{ip}/tcp/4001", observed=observed, inbound=False)
+        for peer, ip, observed in views
+    )
+    network = SimpleNamespace(scope=Scope(), relays=[SimpleNamespace(peer=peer) for peer in relays])
+    host: Any = SimpleNamespace(
+        network=network, observations=lambda: observations, addrs=("/ip4/10.0.0.2/tcp/4001",), connections=lambda: ()
+    )
+    reachability = Reachability(host, cast("Any", None))
+    reachability._look()
+    return reachability
+
+
+@pytest.mark.parametrize("ours", ["127.0.0.1", "0.0.0.0", "255.255.255.255", "192.168.1.2"])
+async def test_nobody_makes_us_believe_that_there_is_no_nat_by_seeing_us_where_nobody_outside_can(ours: str):
+    views = [(peer, ip, f"/ip4/{ours}/tcp/4001") for peer, ip in (("eve", "45.79.40.101"), ("mallory", "45.79.41.1"))]
+    assert told(*views).nat is NatKind.UNKNOWN
+
+
+async def test_servers_are_asked_only_about_ips_that_our_relays_see():
+    """Whoever connects to us could otherwise have the relays dial a third party, at our expense."""
+    views = ("relay", "45.79.40.101", "/ip4/45.79.1.1/tcp/4001"), ("eve", "45.79.41.1", "/ip4/8.8.8.8/tcp/4001")
+    asked = {one.addr for one in told(*views, relays=("relay",)).addrs()}
+    assert asked == {"/ip4/45.79.1.1/tcp/4001"}
+    assert "/ip4/8.8.8.8/tcp/4001" in {one.addr for one in told(*views).addrs()}, "without relays anybody is believed"
+
+
+async def test_strangers_do_not_outvote_our_relays_on_the_kind_of_nat():
+    relays = [(peer, ip, "/ip4/45.79.1.1/tcp/30001") for peer, ip in (("one", "45.79.40.101"), ("two", "45.79.41.1"))]
+    eves = [(f"eve{number}", f"45.79.42.{number}", f"/ip4/8.8.8.8/tcp/{number}") for number in range(1, 9)]
+    assert told(*relays, *eves, relays=("one", "two")).nat is NatKind.EASY
+    assert told(*relays, *eves).nat is NatKind.HARD
