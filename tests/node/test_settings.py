@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
@@ -10,6 +12,10 @@ from covey_core.errors import SettingsInvalid
 from covey_core.settings import load_settings
 from covey_node.home import default_home
 from covey_node.settings import NodeSettings
+from tests.relay.test_connect import has_ip6
+
+IPV4 = ("/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1")
+IPV6 = ("/ip6/::/tcp/0", "/ip6/::/udp/0/quic-v1")
 
 
 def test_a_node_runs_without_any_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -18,10 +24,18 @@ def test_a_node_runs_without_any_setting(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert settings.home == tmp_path / "covey"
     assert settings.network_path == tmp_path / "covey" / "network.json"
     assert settings.token_path == tmp_path / "covey" / "api.token"
-    assert settings.listen_addrs == ("/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1")
+    assert settings.listen_addrs == (*IPV4, *(IPV6 if has_ip6() else ()))
     assert settings.api == "127.0.0.1:0"
     assert settings.ops_addr is None
-    assert not settings.report_punches
+    assert (settings.portmap, settings.mdns, settings.relay, settings.report_punches) == (True, True, "auto", False)
+
+
+def test_where_ipv6_is_switched_off_nobody_listens_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any) -> NoReturn:
+        raise OSError
+
+    monkeypatch.setattr(socket, "socket", refused)
+    assert load_settings(NodeSettings).listen_addrs == IPV4
 
 
 def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -35,6 +49,9 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
         "SECRET_FILE": "/secret/database.key",
         "CREATE": "true",
         "NAME": "alice",
+        "PORTMAP": "off",
+        "MDNS": "off",
+        "RELAY": "off",
         "REPORT_PUNCHES": "on",
         "LOG_LEVEL": "debug",
         "LOG_JSON": "true",
@@ -47,7 +64,7 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
     assert settings.network_path == Path("/network/network.json")
     assert settings.token_path == Path("/run/api.token")
     assert (settings.create, settings.name, settings.log_json) == (True, "alice", True)
-    assert settings.report_punches
+    assert (settings.portmap, settings.mdns, settings.relay, settings.report_punches) == (False, False, "off", True)
 
 
 def test_a_node_that_only_dials_says_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ class Doctor:
         return DoctorView(
             checked_at=self._parts.now(),
             healthy=not any(one.wrong for one in asked_for),
-            nat=NatView(kind=facts.nat, words=NAT_WORDS[facts.nat], udp=_udp(facts)),
+            nat=NatView(kind=facts.nat, words=NAT_WORDS[facts.nat], udp=_udp(facts, addresses)),
             addresses=addresses,
             portmap=portmap,
             relays=relays,
@@ -130,8 +130,10 @@ def _known(kind: str) -> str:
     return str(kind) if str(kind) in NAT_WORDS else _UNKNOWN
 
 
-def _udp(facts: MachineFacts) -> str:
+def _udp(facts: MachineFacts, addresses: Sequence[AddressView]) -> str:
     """Say whether UDP gets out: a NAT kind other than that was judged from what came back over it."""
+    if any(one.transport == "quic" and one.reachable for one in addresses):
+        return "works"
     if facts.nat == _UNKNOWN:
         return _UNKNOWN
     return "blocked" if facts.nat == "udp_blocked" else "works"

@@ -158,6 +158,12 @@ async def test_what_the_parts_know_is_told(practice: Practice) -> None:
     assert view.portmap.state == "mapped"
 
 
+async def test_who_was_reached_over_quic_has_udp_whatever_the_nat(practice: Practice) -> None:
+    found = OwnAddress("/ip4/9.9.9.9/udp/4201/quic-v1", reachable=True, checked_at=NOW)
+    view = await practice.doctor(reachability=lambda: Reachability(NatKind.UNKNOWN, (found,))).examine(None)
+    assert (view.nat.kind, view.nat.udp) == ("unknown", "works")
+
+
 async def test_a_mapping_that_nobody_reaches_and_an_announced_address_too_are_told_as_such(practice: Practice) -> None:
     refuted = Reachability(NatKind.EASY, (OwnAddress(OUTSIDE, reachable=False, checked_at=NOW, reason="no answer"),))
     mapped = practice.doctor(reachability=lambda: refuted, portmap=lambda: PortMapper((Mapping(),)))
