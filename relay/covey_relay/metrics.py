@@ -83,8 +83,9 @@ class RelayMetrics:
         _show_zeros(self._connection_rejections, "reason", CircuitRefusal)
         _show_zeros(self._closed, "reason", CircuitEnd)
         for outcome in PunchOutcome:
-            for pair in NatPair:
-                for transport in (PunchTransport.TCP, PunchTransport.QUIC):
+            failed = outcome is PunchOutcome.FAILED  # then no transport made a connection
+            for transport in (PunchTransport.OTHER,) if failed else (PunchTransport.TCP, PunchTransport.QUIC):
+                for pair in NatPair:
                     self._reported.labels(outcome=outcome.value, transport=transport.value, nat_pair=pair.value)
         _show_zeros(self._checked, "outcome", Served)
 

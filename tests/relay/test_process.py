@@ -134,7 +134,7 @@ async def test_a_relay_enters_the_network_serves_and_stops_with_code_0(
             "libp2p_relaysvc_data_transferred_bytes_total 0.0",
             'covey_relay_closed_total{reason="drain"} 0.0',
             'covey_relay_reported_punches_total{nat_pair="easy_easy",outcome="success",transport="quic"} 3.0',
-            'covey_relay_reported_punches_total{nat_pair="hard_hard",outcome="failed",transport="tcp"} 0.0',
+            'covey_relay_reported_punches_total{nat_pair="hard_hard",outcome="failed",transport="other"} 0.0',
             'covey_usage_ratio{resource="reservations"} 0.00025',
             'covey_usage_ratio{resource="circuits"} 0.0',
             'covey_usage_ratio{resource="fds"} ',
