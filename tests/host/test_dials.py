@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from libp2p.host.exceptions import StreamFailure
 from libp2p.network.swarm import _NegativePeerCache
 from libp2p.peer.id import ID
@@ -378,3 +379,22 @@ def test_addresses_are_read_for_what_they_are() -> None:
     assert addresses.ip_group("2001:db8:1:2ff::1") == addresses.ip_group("2001:db8:1:200::9")
     assert addresses.ip_group("::ffff:192.0.2.1") == "192.0.2.1"
     assert addresses.ip_group("fe80::1%eth0") == "fe80::/56"
+
+
+async def test_waiting_for_other_dials_to_the_peer_has_a_deadline_too(public: Network) -> None:
+    with trio.fail_after(30), socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        address = f"/ip4/127.0.0.1/tcp/{silent.getsockname()[1]}"
+        peer = Identity.generate().peer_id
+        async with host_on(public) as alice, trio.open_nursery() as nursery:
+
+            async def dial_for_long() -> None:
+                await alice.connect(peer, [address], timeout_seconds=60)
+
+            nursery.start_soon(dial_for_long)
+            await trio.testing.wait_all_tasks_blocked()
+            with trio.fail_after(3), pytest.raises(Unreachable, match="no answer within"):
+                await alice.connect(peer, [address], timeout_seconds=0.01)
+            nursery.cancel_scope.cancel()
+        assert alice._dials._dialing == {}

@@ -30,21 +30,24 @@ class Dialing:
         self._dialing: dict[PeerId, trio.Lock] = {}
 
     async def connect(self, peer: PeerId, addrs: Sequence[str], *, timeout_seconds: float) -> None:
-        """Have a direct, admitted connection to `peer`; `Unreachable` with the reason of every address."""
+        """Have a direct, admitted connection to `peer`; `Unreachable` with the reason of every address.
+
+        Waiting for somebody else's dials to the peer counts: they may be to addresses that a third party named.
+        """
         target = libp2p_id(peer)
         if peer == self._me:
             raise Unreachable("that is this host itself")
-        async with self._dialing.setdefault(peer, trio.Lock()):
-            try:
-                if await self._has_direct(target):
-                    return
-                reasons: list[str] = []
-                with trio.move_on_after(timeout_seconds) as scope:
+        reasons: list[str] = []
+        with trio.move_on_after(timeout_seconds) as scope:
+            async with self._dialing.setdefault(peer, trio.Lock()):
+                try:
+                    if await self._has_direct(target):
+                        return
                     if await self._dial_any(target, dialable(addrs, peer, reasons), reasons):
                         return
-            finally:
-                if not self._dialing[peer].statistics().tasks_waiting:
-                    del self._dialing[peer]
+                finally:
+                    if not self._dialing[peer].statistics().tasks_waiting:
+                        del self._dialing[peer]
         if scope.cancelled_caught:
             reasons.append(f"no answer within {timeout_seconds:g} s")
         raise Unreachable(

@@ -49,6 +49,7 @@ class Nearby:
         self._devices: frozenset[PeerId] = frozenset()
         self._devices_changed = trio.Event()
         self._tries: dict[PeerId, _Tries] = {}
+        self._dialled: set[PeerId] = set()
         self._send, self._receive = trio.open_memory_channel[PeerId](limits.LAN_FOUND_MAX)
         self.lan = LanDiscovery(host, wanted=self._is_contact, found=self._found)
         dialer.near = self.lan.addrs_of
@@ -57,6 +58,7 @@ class Nearby:
 
     async def run(self) -> None:
         """Find and connect until cancelled."""
+        self._dialled.clear()
         await self._load_devices()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep_devices)
@@ -76,9 +78,12 @@ class Nearby:
         self._try(peer)
 
     def _try(self, peer: PeerId) -> None:
-        """Have a neighbour dialled, unless a direct connection stands or the last try was a short time ago."""
+        """Have a neighbour dialled, unless a direct connection stands or the last try was a short time ago.
+
+        Once at a time: with ever new addresses anybody here could keep all dials to a contact waiting for each other.
+        """
         tries, now = self._tries.setdefault(peer, _Tries()), trio.current_time()
-        if self._stands(peer) or now < tries.next_at or not self.lan.addrs_of(peer):
+        if self._stands(peer) or now < tries.next_at or peer in self._dialled or not self.lan.addrs_of(peer):
             return
         pause = limits.LAN_RETRY_SECONDS * 2 ** min(tries.failed, limits.LAN_RETRY_DOUBLINGS)
         tries.next_at = now + pause
@@ -86,6 +91,8 @@ class Nearby:
             self._send.send_nowait(peer)
         except trio.WouldBlock:
             log.debug("node.nearby.left_out", waiting=limits.LAN_FOUND_MAX)
+        else:
+            self._dialled.add(peer)
 
     async def _dial_waiting(self) -> None:
         async for peer in self._receive.clone():
@@ -96,6 +103,8 @@ class Nearby:
                 log.debug("node.nearby.not_reached", problem=str(exc))
             else:
                 self._tries.pop(peer, None)
+            finally:
+                self._dialled.discard(peer)
 
     async def _watch_connections(self) -> None:
         """Connect anew to a neighbour whose connection ended: it may have got another address."""

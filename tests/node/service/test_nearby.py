@@ -38,7 +38,7 @@ class World:
         self.network = new_network("test", private=False)
         self.standing: dict[str, bool] = {}  # peer: is it relayed
         self.dialled: list[tuple[str, tuple[str, ...]]] = []
-        self.refuses = False
+        self.refuses = self.hangs = False
         self.followers: list[Any] = []
         self._events, self._heard = trio.open_memory_channel[Any](8)
         self.nearby = Nearby(self, self, SimpleNamespace(), [])  # type: ignore[arg-type]
@@ -57,6 +57,8 @@ class World:
 
     async def connect(self, peer: str, addrs: tuple[str, ...], *, timeout_seconds: float) -> None:
         self.dialled.append((peer, addrs))
+        if self.hangs:
+            await trio.sleep(timeout_seconds)
         if self.refuses:
             raise Unreachable("nobody is there")
         self.standing[peer] = False
@@ -160,3 +162,15 @@ async def test_who_does_not_answer_is_tried_ever_more_seldom_but_at_once_at_a_ne
         world.hear(BOB, "192.168.77.9")
         await trio.testing.wait_all_tasks_blocked()
         assert len(world.dialled) == before + 1
+
+
+async def test_a_neighbour_with_ever_new_addresses_is_dialled_once_at_a_time(autojump_clock: MockClock) -> None:
+    """Anybody here may answer with a contact's PeerId: its dials would all wait for each other, the user's too."""
+    async with running() as world:
+        world.refuses = world.hangs = True
+        for number in range(2, 250):
+            world.hear(BOB, f"192.168.77.{number}")
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(world.dialled) == 1
+        await trio.sleep(limits.LAN_DIAL_SECONDS + limits.LAN_RETRY_SECONDS + 1)
+        assert len(world.dialled) == 2, "the last ones are tried afterwards"
