@@ -27,6 +27,7 @@ HOME = Path("build/demo")  # below ROOT, where every command runs
 NETWORK = HOME / "network.json"
 READY_SECONDS = 60.0  # a first start compiles byte code, on a slow machine for a while
 SHORT_CHARS = 48  # of a link: one line of a terminal
+UNHEALTHY = 7  # the doctor's exit code when it found something wrong
 STOP_SECONDS = 10.0  # each component promises to end within this time after SIGTERM
 
 BOLD, DIM, PLAIN = ("\033[1m", "\033[2m", "\033[0m") if sys.stdout.isatty() else ("", "", "")
@@ -65,12 +66,12 @@ def tell(running: contextlib.ExitStack) -> None:
         "COVEY_BOOTSTRAP_NETWORK_PRIVATE": "true", "COVEY_BOOTSTRAP_NETWORK_SUBNETS": "127.0.0.0/8",
         "COVEY_BOOTSTRAP_DATA_DIR": HOME / "bootstrap",
         "COVEY_BOOTSTRAP_IDENTITY_FILE": HOME / "bootstrap" / "identity",
-        "COVEY_BOOTSTRAP_LISTEN": f"/ip4/127.0.0.1/tcp/{seed}",
+        "COVEY_BOOTSTRAP_LISTEN": listening(seed),
     })  # fmt: skip
     step("a relay: it passes sealed bytes between people who cannot reach each other directly")
     serve(running, "relay", ops[1], {
         "COVEY_RELAY_NETWORK_FILE": NETWORK, "COVEY_RELAY_IDENTITY_FILE": HOME / "relay" / "identity",
-        "COVEY_RELAY_LISTEN": f"/ip4/127.0.0.1/tcp/{relay_port}", "COVEY_RELAY_OPERATOR": "demo",
+        "COVEY_RELAY_LISTEN": listening(relay_port), "COVEY_RELAY_OPERATOR": "demo",
     })  # fmt: skip
     environment = {"COVEY_RELAY_NETWORK_FILE": str(NETWORK)}
     link = next(word for word in command("covey-relay", "link", env=environment).split() if word.startswith("covey:"))
@@ -98,9 +99,13 @@ def tell(running: contextlib.ExitStack) -> None:
     covey("alice", "history", "bob", "--mark-read")
     covey("alice", "ping", "bob")
 
-    step("bob's machine is off for a while: what alice writes waits in her outbox, and she sees why")
+    step("how is bob reached? The doctor goes the way step by step")
+    covey("alice", "doctor", "bob")
+
+    step("bob's machine is off for a while: what alice writes waits in her outbox; the doctor tries all ways")
     bob.close()
     covey("alice", "send", "bob", "For when you are back.")
+    covey("alice", "doctor", "bob", exit_code=UNHEALTHY)
     person(bob, "bob", ops[3])
     covey("alice", "send", "bob", "There you are.", "--wait", "delivered")
     covey("bob", "history", "alice")
@@ -122,7 +127,8 @@ def go_on() -> None:
     step("go on by hand: everything stays up until you press Enter here. In two other terminals:")
     print(f"    {program} --home {HOME}/alice chat bob")
     print(f"    {program} --home {HOME}/bob chat alice")
-    print(f"    {program} --home {HOME}/alice status      {program} --help")
+    print(f"    {program} --home {HOME}/alice status")
+    print(f"    {program} --home {HOME}/alice doctor      {program} --help")
     with contextlib.suppress(EOFError):
         input()
 
@@ -136,17 +142,22 @@ def grouped(digits: str) -> str:
     return " ".join(plain[at : at + 5] for at in range(0, len(plain), 5))
 
 
+def listening(port: int) -> str:
+    """Return where a component listens, over TCP and QUIC."""
+    return f"/ip4/127.0.0.1/tcp/{port},/ip4/127.0.0.1/udp/{port}/quic-v1"
+
+
 def clean_environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.startswith("COVEY_")}
 
 
-def command(program: str, *words: str, env: Mapping[str, str] | None = None) -> str:
-    """Run a command of Covey and return what it printed."""
+def command(program: str, *words: str, env: Mapping[str, str] | None = None, exit_code: int = 0) -> str:
+    """Run a command of Covey, which is to end with `exit_code`, and return what it printed."""
     done = subprocess.run(
         [BIN / program, *words], env={**clean_environment(), **(env or {})}, stdin=subprocess.DEVNULL,
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
-    if done.returncode != 0:
+    if done.returncode != exit_code:
         raise DemoFailed(
             f"{program} {shlex.join(words)} ended with {done.returncode}: {(done.stderr or done.stdout).strip()}"
         )
@@ -157,16 +168,16 @@ def person(running: contextlib.ExitStack, name: str, ops: int) -> None:
     """Start somebody's node."""
     settings = {
         "COVEY_NODE_HOME": HOME / name, "COVEY_NODE_SECRET_FILE": HOME / f"{name}.key",
-        "COVEY_NODE_LISTEN": "/ip4/127.0.0.1/tcp/0",
+        "COVEY_NODE_LISTEN": listening(0),
     }  # fmt: skip
     serve(running, "node", ops, settings, log=name)
 
 
-def covey(name: str, *words: str) -> str:
+def covey(name: str, *words: str, exit_code: int = 0) -> str:
     """Run `covey WORDS` for one person, show the command as one would type it and what it said; return that."""
     shown = shlex.join(shortened(word) for word in words)
     print(f"{BOLD}  {name}${PLAIN} covey {shown}", flush=True)
-    said = command("covey", "--home", str(HOME / name), *words)
+    said = command("covey", "--home", str(HOME / name), *words, exit_code=exit_code)
     for line in said.splitlines():
         print("      " + " ".join(shortened(word) for word in line.split(" ")))
     return said

@@ -16,6 +16,10 @@ def test_the_demo_tells_its_story_to_the_end() -> None:
         cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=220, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    for words in ("delivered (public)", "queued: ", "I can, and nobody else can.", "the keys are theirs"):
+    for words in (
+        "delivered (public)", "queued", "I can, and nobody else can.", "the keys are theirs",
+        "bob: reached, public over ", "ok  direct path   stands (public)",
+        "bob: not reached now", "! bob is not reached now; your side is in order.",
+    ):  # fmt: skip
         assert words in done.stdout
     assert done.stdout.count("For when you are back.") == 2  # sent, and once in bob's history

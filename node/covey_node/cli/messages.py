@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from covey_node.cli.client import Node, path_of
 from covey_node.cli.exits import CliError, ExitCode
 from covey_node.cli.output import Output, Run
-from covey_node.cli.text import ago, clock, harmless, indented, width
+from covey_node.cli.text import ago, clock, duration, harmless, indented, width
 
 LOOK_SECONDS = 5.0  # how long `send` looks for the delivery when nobody asked it to wait
 WAIT_SECONDS = 60.0  # how long `send --wait` waits
@@ -149,5 +149,6 @@ def state_words(view: Mapping[str, Any], out: Output, now: float) -> str:
     if view["reason"]:
         words += f": {harmless(view['reason'])}"
     if status == "queued" and view["next_attempt_at"] is not None:
-        words += f", next attempt {ago(max(view['next_attempt_at'], now), now)}"
+        wait = view["next_attempt_at"] - now
+        words += f", next attempt in {duration(max(wait, 1))}" if wait > 0 else ", being tried now"
     return words

@@ -83,7 +83,7 @@ def _direct(contact: ContactFacts) -> Hop:
         over = contact.punch_outcome in {"success", "direct"}
         return Hop("direct", f"the last one is gone ({words})" if over else f"hole punching failed: {words}", ok=False)
     if contact.path is PathKind.NONE:
-        return Hop("direct", f"none{_why(contact.tried)}", ok=False)
+        return Hop("direct", "none" + ("; what was tried stands below" if contact.tried else ""), ok=False)
     return Hop("direct", "none, and no hole punch has come to its end yet", ok=None)
 
 

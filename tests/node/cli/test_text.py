@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from covey_node.cli.messages import state_words
+from covey_node.cli.output import Output
 from covey_node.cli.text import ago, duration, groups, harmless, indented, seconds_of, table, width
 
 STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]")
@@ -109,3 +111,16 @@ def test_every_category_of_unicode_is_either_shown_or_spelled_out() -> None:
     for code in range(0x3000):
         shown = harmless(chr(code))
         assert shown == chr(code) or shown.startswith("\\") or shown == " ", unicodedata.category(chr(code))
+
+
+def test_a_queued_message_says_when_it_is_tried_again_or_that_it_is_being_tried() -> None:
+    out = Output(as_json=False, colours=False)
+
+    def words(due: float | None, reason: str | None = None) -> str:
+        view = {"status": "queued", "path": None, "reason": reason, "next_attempt_at": due}
+        return state_words(view, out, 1000.0)
+
+    assert words(None) == "queued"
+    assert words(1042.0, "bob is not online") == "queued: bob is not online, next attempt in 42 s"
+    assert words(1000.2) == "queued, next attempt in 1 s"
+    assert words(990.0) == "queued, being tried now"

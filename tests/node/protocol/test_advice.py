@@ -167,6 +167,7 @@ def test_the_steps_say_where_it_ends() -> None:
     steps = {step.code: step for step in hops(replace(WELL, relays_reserved=0, relay_reason="refused"), OFFLINE)}
     assert (steps["here"].ok, steps["here"].words) == (False, "no relay keeps a slot: refused")
     assert steps["addresses"].words == "known: 2 direct addresses and 1 relay of theirs"
+    assert steps["direct"].words == "none; what was tried stands below"
     assert steps["relayed"].words == "none: the relay has no slot for the contact"
     steps = {step.code: step for step in hops(WELL, CONTACTS["dial_timeout"][1])}
     assert (steps["direct"].ok, steps["direct"].words) == (False, "hole punching failed: no packet came through")
