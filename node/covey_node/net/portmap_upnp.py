@@ -7,6 +7,8 @@ Spec: UPnP Forum, WANIPConnection:2; docs/spec/portmap.md. Never touches: which 
 from __future__ import annotations
 
 import secrets
+import socket
+import time
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -18,6 +20,7 @@ from covey_core.host.contained import Contained, kind_of
 from covey_node import limits
 from covey_node.net.portmap_gateway import Gateway
 from covey_node.protocol.portmap import Granted, Port, PortmapFailed, Via
+from covey_node.protocol.ssdp import GROUP, PORT, description_in, is_at, searches
 
 _DESCRIPTION: Final = "covey"
 _PERMANENT_ONLY: Final = "OnlyPermanentLeasesSupported"  # error 725
@@ -64,13 +67,17 @@ class Upnp:
         return await self._call(look, limits.PORTMAP_CALL_SECONDS)
 
     def _find(self) -> Any:
-        """Return the gateway's UPnP service. Another machine that says it is a router is not believed."""
-        found = miniupnpc.UPnP(multicastif=self._gateway.own_ip, discoverdelay=limits.PORTMAP_DISCOVER_MILLISECONDS)
-        found.discover()
-        service = found.selectigd()
-        if urlsplit(service).hostname != self._gateway.ip:
-            raise PortmapFailed("another machine than the gateway offers UPnP")
-        return found
+        """Return the gateway's UPnP service. No other machine is asked anything, whoever says that it is a router.
+
+        miniupnpc's own search would fetch, and post to, whatever address anybody on the network answers with.
+        """
+        for url in _descriptions(self._gateway):
+            found = miniupnpc.UPnP(multicastif=self._gateway.own_ip)
+            with Contained() as outcome:
+                service = found.selectigd(url)
+            if outcome.error is None and is_at(service, self._gateway.ip) and urlsplit(service).path != "/":
+                return found
+        raise PortmapFailed("the gateway offers no UPnP")
 
     def _add(self, router: Any, port: Port, wanted: Granted | None) -> Granted:
         first = wanted.external_port if wanted else port.number
@@ -117,3 +124,27 @@ class Upnp:
 
 def _other_ports(count: int) -> tuple[int, ...]:
     return tuple(_PORT_FIRST + secrets.randbelow(_PORT_LAST - _PORT_FIRST + 1) for _ in range(count))
+
+
+def _descriptions(gateway: Gateway) -> tuple[str, ...]:
+    """Ask for routers, and return where the gateway's own answers say that it is described. Takes a second."""
+    found: dict[str, None] = {}
+    ends = time.monotonic() + limits.PORTMAP_DISCOVER_MILLISECONDS / 1000
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(gateway.own_ip))
+        udp.bind((gateway.own_ip, 0))
+        for packet in searches():
+            udp.sendto(packet, (GROUP, PORT))
+            udp.sendto(packet, (gateway.ip, PORT))
+        while (left := ends - time.monotonic()) > 0 and len(found) < limits.PORTMAP_DESCRIPTIONS_MAX:
+            udp.settimeout(left)
+            try:
+                answer, (sender, *_) = udp.recvfrom(limits.PORTMAP_ANSWER_BYTES)
+            except TimeoutError:
+                break
+            except OSError:
+                continue
+            url = description_in(answer, gateway_ip=gateway.ip) if sender == gateway.ip else None
+            if url is not None:
+                found[url] = None
+    return tuple(found)
