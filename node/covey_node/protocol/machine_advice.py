@@ -60,8 +60,8 @@ MACHINE: Final[tuple[Rule[MachineFacts], ...]] = (
     better(
         "not_listening",
         lambda f: not f.listens,
-        "This node only dials (COVEY_NODE_LISTEN=none): holes cannot be punched to it. Let it listen on a TCP and a "
-        "UDP port, such as COVEY_NODE_LISTEN=/ip4/0.0.0.0/tcp/0,/ip4/0.0.0.0/udp/0/quic-v1.",
+        "This node only dials (COVEY_NODE_LISTEN=none): holes cannot be punched to it. Unset COVEY_NODE_LISTEN, and it "
+        "listens on free ports of TCP and UDP.",
     ),
     better(
         "no_quic",
