@@ -51,6 +51,43 @@ REPORT_MESSAGE_BYTES: Final = 1_024
 REPORT_PUNCHES: Final = 64
 """Punches told in one report; a node with more tells the rest later."""
 
+# --- mailboxes --------------------------------------------------------------------------------------------------------
+MAILBOX_BLOB_BYTES: Final = (4_112, 16_400, 65_552)
+"""A deposited blob: a packet of 4, 16 or 64 KiB (docs/spec/e2ee.md) under one more seal with a tag of 16 bytes."""
+
+MAILBOX_HELLO_BYTES: Final = 512
+"""The relay's first frame: two keys, a signature and two times are under 170 bytes."""
+
+MAILBOX_REQUEST_BYTES: Final = 69_632
+"""One request: the largest blob, sealed once more to be forwarded, or a full delivery of keys (65.6 KB), and slack."""
+
+MAILBOX_RESPONSE_BYTES: Final = 262_144
+"""One answer: Yamux's first window. Holds 63 small messages, 15 middle or 3 large ones."""
+
+MAILBOX_SEALED_BYTES: Final = 66_560
+"""What is forwarded in one request: the largest blob, 1 KiB for ids, proof, signature, key and padding."""
+
+MAILBOX_TTL_SECONDS: Final = 30 * 86_400
+"""The longest that a relay keeps a message (DESIGN 5); clients ask for 21 days."""
+
+MAILBOX_ACK_MIDS: Final = 1_024
+"""Messages acknowledged or asked for at once: a whole queue (DESIGN 5)."""
+
+MAILBOX_HAVE_MIDS: Final = 256
+"""Messages asked for in one HAVE; an outbox of more asks again."""
+
+MAILBOX_STOCK_KEYS: Final = 32
+"""Prekeys delivered in one request: 32 of the largest fit it."""
+
+MAILBOX_PREKEY_BYTES: Final = 2_048
+"""One prekey: X25519 (32) and ML-KEM-768 (1,184) keys, ids and a signature are under 1.4 KB."""
+
+MAILBOX_TOKENS: Final = 64
+"""One-use tokens of a contact queue: so many open invites share it."""
+
+MAILBOX_WORK_BITS: Final = 24
+"""The hardest work: 2**24 hashes, 8 s of one core in Python (0.45 us each) and under 1 s in C."""
+
 # --- network file and link -------------------------------------------------------------------------------------------
 NETWORK_NAME_CHARS: Final = 64
 """A network's name: fits one line of a terminal."""
