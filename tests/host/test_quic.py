@@ -19,8 +19,10 @@ from multiaddr import Multiaddr
 
 from covey_core.errors import SettingsInvalid, StreamLost, Unreachable
 from covey_core.host import Connected, Disconnected, Host, Stream, limits, quic_endpoint
+from covey_core.host.opening import libp2p_id
 from covey_core.host.quic_engine import Engine
 from covey_core.host.quic_tls import configuration, credentials
+from covey_core.host.supervision import Supervision
 from covey_core.identity import Identity
 from covey_core.network import Network, new_network
 from tests.host.conftest import TCP, host_on
@@ -386,3 +388,30 @@ async def test_nobody_has_the_end_of_a_connection_sent_to_somebody_else(public: 
             await nothing_comes(asker)
             asker.sendto(b"\x40elsewere", ("127.0.0.1", port_of(bob)))
             assert await trio.to_thread.run_sync(asker.recv, 100) == b"the end"
+
+
+async def test_an_error_in_a_connections_timer_ends_that_connection_only(public: Network) -> None:
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    async with host_on(public, QUIC) as bob, host_on(public, TCP) as alice, host_on(public, TCP) as carol:
+        await alice.connect(bob.peer_id, bob.addrs)
+        await carol.connect(bob.peer_id, bob.addrs)
+        await until(lambda: len(bob.connections()) == 2)
+        (held,) = bob._swarm.best(libp2p_id(alice.peer_id))
+        held.muxed_conn._engine.get_timer = broken
+        held.muxed_conn._rearm.set()
+        await until(lambda: not bob.connections(alice.peer_id))
+        assert await carol.ping(bob.peer_id) > 0
+
+
+async def test_an_error_after_a_connections_admission_ends_nothing_else(
+    public: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    async with host_on(public, QUIC) as bob, host_on(public, TCP) as alice:
+        monkeypatch.setattr(Supervision, "_retire_surplus", broken)
+        await alice.connect(bob.peer_id, bob.addrs)
+        assert await alice.ping(bob.peer_id) > 0

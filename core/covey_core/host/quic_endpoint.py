@@ -144,7 +144,8 @@ class QuicEndpoint(IListener):
 
         async def live() -> None:
             try:
-                await connection.run()
+                with Contained():
+                    await connection.run()
             finally:
                 connection.hang_up()
                 for cid in cids:
@@ -178,7 +179,8 @@ class QuicEndpoint(IListener):
                         connection.receive(datagram, place)
                         touched[connection] = None
             for connection in touched:
-                connection.pump()
+                with Contained():
+                    connection.pump()
 
     def _owner(self, datagram: bytes, place: Place) -> QuicMuxed | None:
         """Return whose datagram this is; a new connection for a stranger's first one that may come in."""

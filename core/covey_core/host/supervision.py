@@ -5,6 +5,7 @@ Never touches: dialing, streams of protocols.
 """
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import trio
 from libp2p.abc import INetConn, INetStream, INetwork, INotifee
@@ -23,12 +24,9 @@ Ask = Callable[[Connection], Awaitable[None]]
 class Supervision(INotifee):
     """Starts one task for each connection that libp2p reports."""
 
-    def __init__(
-        self, *, swarm: CoveySwarm, events: Events, tasks: trio.Nursery, prove: Ask, greet: Ask, ping: Ask
-    ) -> None:
+    def __init__(self, *, swarm: CoveySwarm, events: Events, prove: Ask, greet: Ask, ping: Ask) -> None:
         self._swarm = swarm
         self._events = events
-        self._tasks = tasks
         self._prove = prove
         self._greet = greet
         self._ping = ping
@@ -37,7 +35,7 @@ class Supervision(INotifee):
         """Start to look after a new connection."""
         del network
         if isinstance(conn, Connection):
-            self._tasks.start_soon(self._live, conn)
+            self._swarm.run_on(partial(self._live, conn))
 
     async def disconnected(self, network: INetwork, conn: INetConn) -> None:
         """Nothing: each connection's own task notices."""
@@ -74,7 +72,7 @@ class Supervision(INotifee):
         for surplus in self._swarm.surplus(target):
             if not surplus.retired:
                 surplus.retired = True
-                self._tasks.start_soon(self._retire, surplus, target)
+                self._swarm.run_on(partial(self._retire, surplus, target))
 
     async def _retire(self, connection: Connection, target: ID) -> None:
         """Close a connection after 3 s for the streams on it, if the better ones live: they may have died unnoticed."""
