@@ -7,6 +7,7 @@ Spec: RFC 9000, 5.2, 6 and 8.1; libp2p specs, quic; docs/spec/host.md. Never tou
 import errno
 import os
 import socket
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -59,6 +60,7 @@ class QuicEndpoint(IListener):
         self._serve: Final = serve
         self._by_cid: dict[bytes, QuicMuxed] = {}
         self._unproven: set[QuicMuxed] = set()
+        self._wasted: deque[float] = deque(maxlen=limits.QUIC_UNVALIDATED_HANDSHAKES)
         self._ended: dict[bytes, tuple[bytes, Place, int]] = {}
         self._retry: Final = QuicRetryTokenHandler()
         self._socket: Final = socket.socket(socket.AF_INET6 if self.is_ipv6 else socket.AF_INET, socket.SOCK_DGRAM)
@@ -243,7 +245,7 @@ class QuicEndpoint(IListener):
                     now=trio.current_time(),
                 )
                 retried = header.destination_cid
-        if retried is None and len(self._unproven) >= limits.QUIC_UNVALIDATED_HANDSHAKES:
+        if retried is None and self._is_busy():
             if not header.token:
                 self._ask_again(header, place)
             return None
@@ -252,15 +254,23 @@ class QuicEndpoint(IListener):
             original_destination_connection_id=original,
             retry_source_connection_id=retried,
         )
+        self._wasted.append(trio.current_time())
         engine.receive_datagram(datagram, place, trio.current_time())
         if not engine.has_begun:
             return None
+        self._wasted.pop()
         connection = self._adopt(engine, place, header.destination_cid, is_initiator=False)
         self._unproven.add(connection)
         connection.on_settled = lambda: self._unproven.discard(connection)
         self._tasks.start_soon(self._serve_one, connection)
         connection.pump()
         return None
+
+    def _is_busy(self) -> bool:
+        """Whether many handshakes are under way, or many first datagrams came in the last second that were none."""
+        many = limits.QUIC_UNVALIDATED_HANDSHAKES
+        since = trio.current_time() - limits.QUIC_WASTED_SECONDS
+        return len(self._unproven) >= many or (len(self._wasted) >= many and self._wasted[0] > since)
 
     def _ask_again(self, header: QuicHeader, place: Place) -> None:
         """Have the client prove that it has its address, before anything is kept for it. RFC 9000, 8.1.2."""
