@@ -122,6 +122,7 @@ CALLS_MAX = 32  # devices that are called at one time, those seen last first
 
 # --- relay client (docs/spec/circuit.md) ---
 RESERVATIONS_WANTED = 2  # DESIGN 3: two relays of different operators
+RESERVATION_SECONDS_MAX = 24 * 3600  # what is believed of a slot's lifetime; relays give an hour
 RESERVATION_REFRESH_SHARE = 0.75  # of the reservation's lifetime, so that one failed try does not lose it
 RELAY_RETRY_SECONDS_MIN = 1  # first pause after a relay was lost
 RELAY_RETRY_SECONDS_MAX = 120  # longest pause between tries

@@ -234,7 +234,8 @@ class RelayClient:
         now = self._clock()
         if slot.expires_at <= now:
             raise Unreachable("the relay gave a slot that has ended already: its clock, or ours, is wrong")
-        relay.timetable.granted(float(slot.expires_at), now=now)
+        # Never renewed, a slot for ever would be one that the relay may have forgotten long ago.
+        relay.timetable.granted(min(float(slot.expires_at), now + limits.RESERVATION_SECONDS_MAX), now=now)
         log.info("node.reservation.granted", relay=relay.operator)
 
     async def _watch_connections(self) -> None:

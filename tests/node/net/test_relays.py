@@ -11,6 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from covey_core.errors import Unreachable
+from covey_core.wire.circuit import Reservation
 from covey_node import limits
 from covey_node.net.relays import RelayClient
 from tests.node.net.relay_world import FakeRelay, RelayHost, wall
@@ -200,3 +201,18 @@ async def test_a_slot_that_has_ended_already_counts_as_a_failure(autojump_clock:
     with pytest.raises(Unreachable, match="clock"):
         await client._reserve(client.relays[relay.peer])
     assert not client.held()
+
+
+async def test_a_slot_for_ever_is_renewed_after_less_than_a_day(autojump_clock: MockClock) -> None:
+    """A relay that says so could forget it unnoticed; and `covey status` has no date for it."""
+    relay = FakeRelay(1, "ann")
+    async with _running(relay) as (client, _, _):
+        client._circuits.reserve = _for_ever  # type: ignore[method-assign]
+        await trio.sleep(2 * 3600)
+        (held,) = client.held()
+        assert held.timetable.expires_at is not None
+        assert held.timetable.expires_at <= wall() + limits.RESERVATION_SECONDS_MAX
+
+
+async def _for_ever(_relay: object) -> Reservation:
+    return Reservation(2**63, ())
