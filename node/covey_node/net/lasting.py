@@ -1,6 +1,6 @@
 """Tasks that last as long as the node: an error that nobody foresaw ends one of them for a while, not the process.
 
-Owns: that guard, its pauses and its log line. Spec: docs/adr/0056-direct-connections-read-as-an-attacker.md.
+Owns: that guard, its pauses and its log line. Spec: docs/adr/0057-direct-connections-read-as-an-attacker.md.
 Never touches: what the tasks do. Each may be begun anew at any time: what it knows is elsewhere, or learned again.
 """
 
