@@ -54,6 +54,9 @@ SANS_IO_FILES = (
     "core/covey_core/records.py",
     "relay/covey_relay/reservations.py",
     "relay/covey_relay/circuits.py",
+    "relay/covey_relay/mailbox/policy.py",
+    "relay/covey_relay/mailbox/work.py",
+    "relay/covey_relay/mailbox/allowance.py",
 )
 IMPURE = {
     "trio",

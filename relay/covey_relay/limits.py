@@ -1,6 +1,7 @@
-"""What a relay gives at most: every bound of the circuit service, with its unit and its reason.
+"""What a relay gives at most: every bound of circuits and mailboxes, with its unit and its reason.
 
-Owns: the defaults, and `RelayLimits`, the values an operator may change. Spec: docs/spec/circuit.md, section "Limits".
+Owns: the defaults, and `RelayLimits` and `MailboxLimits`, the values an operator may change. Spec: docs/spec/circuit.md
+and docs/spec/mailbox.md, sections "Limits".
 Never touches: the environment (see settings.py), the tables that enforce the values.
 """
 
@@ -87,6 +88,90 @@ REPORTING_PEERS = 4096
 REPORT_READ_SECONDS = 10.0
 """How long a report may take to come whole."""
 
+MAILBOX_QUEUE_MESSAGES = 1024
+"""Messages in one queue (DESIGN 5): weeks of one contact's writing; more would be somebody's flood."""
+
+MAILBOX_QUEUE_BYTES = 8 * MIB
+"""Bytes of blobs in one queue (DESIGN 5): 2,040 small messages or 127 large ones."""
+
+MAILBOX_TTL_SECONDS = 21 * 86_400
+"""How long a message is kept at most unless the operator says otherwise, seconds (DESIGN 5: 21 days, 30 at most)."""
+
+MAILBOX_EXPIRY_STEP_SECONDS = 3600
+"""Ends of messages are rounded up to this: a stolen disk tells hours, not seconds."""
+
+MAILBOX_ACKED_SECONDS = 2 * 86_400
+"""How long the id of an acknowledged message is remembered: as long as a forwarder could repeat its deposit."""
+
+MAILBOX_IDLE_SECONDS = 90 * 86_400
+"""A queue whose owner has not asked for it in this time is deleted: three times the longest life of a message."""
+
+MAILBOX_QUEUE_KEYS = 100
+"""One-time keys in one queue: first contacts of some weeks; 200 KB at most."""
+
+MAILBOX_QUEUES = 200_000
+"""Queues in all: 4,000 people with 50 contacts each, 300 bytes a queue."""
+
+MAILBOX_DISK_BYTES = 4 * 1024 * MIB
+"""The database at most, bytes: 900,000 small messages."""
+
+MAILBOX_SHED_NEW = 0.85
+"""Share of the disk from which no new queue is made: the first to be refused, nothing waits in it yet."""
+
+MAILBOX_SHED_CONTACT = 0.90
+"""Share of the disk from which contact queues take nothing: strangers give way to contacts."""
+
+MAILBOX_SHED_FORWARDED = 0.95
+"""Share of the disk from which forwarded deposits are refused: nobody can be held to account for them."""
+
+MAILBOX_FULL_RETRY_SECONDS = 600
+"""What is said to somebody refused for want of disk: expiry runs every few minutes."""
+
+MAILBOX_WORK_BITS = 18
+"""The least work of a stranger: 2**18 hashes, 0.1 s of one core in Python."""
+
+MAILBOX_WORK_FREE_MESSAGES = 16
+"""Depth of a queue from which work doubles, and again at each doubling of the depth."""
+
+MAILBOX_WORK_SLACK_BITS = 1
+"""By so many bits a queue may outgrow a challenge that was issued: two strangers do not hinder each other."""
+
+MAILBOX_WORK_SECONDS = 600
+"""How long a challenge holds: the hardest work takes a slow phone a few minutes."""
+
+MAILBOX_WORK_SPENT = 65_536
+"""Challenges remembered as used, 100 bytes each: a hundred accepted a second over their 10 minutes."""
+
+MAILBOX_PEER_RATE = 200.0
+"""Commands a second of one peer in the long run: a thousand waiting messages of 50 queues are there in seconds."""
+
+MAILBOX_PEER_BURST = 2000
+"""Commands at once of one peer: a sender who comes back deposits what has gathered."""
+
+MAILBOX_NEW_RATE = 60 / 3600
+"""Queues a second that one peer makes in the long run: one an added contact."""
+
+MAILBOX_NEW_BURST = 120
+"""Queues at once: somebody with 100 contacts moves to this relay."""
+
+MAILBOX_ADDRESS_FACTOR = 5
+"""An address may do so many times what a peer may: a household, or throw-away PeerIds of one node."""
+
+MAILBOX_STRANGER_RATE = 1.0
+"""Deposits on contact queues, keys and challenges a second of one address: people do not meet faster."""
+
+MAILBOX_STRANGER_BURST = 120
+"""The same at once: an event where many scan one code behind one router."""
+
+MAILBOX_FORWARD_RATE = 20.0
+"""Commands forwarded a second for one peer: a forwarder spends a stream and two transfers on each."""
+
+MAILBOX_FORWARD_BURST = 200
+"""The same at once: an outbox of some days."""
+
+MAILBOX_SEEN = 16_384
+"""Peers and addresses remembered for each of these windows, 150 bytes each."""
+
 DRAIN_SECONDS = 3.0
 """How long circuits may take to end when the service closes; within the 8 s bound of the process."""
 
@@ -132,3 +217,14 @@ class RelayLimits:
     )
     circuit_seconds: int = CIRCUIT_SECONDS
     circuit_bytes: int = CIRCUIT_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxLimits:
+    """The bounds of the mailboxes that an operator may change."""
+
+    queues: int = MAILBOX_QUEUES
+    queue_messages: int = MAILBOX_QUEUE_MESSAGES
+    queue_bytes: int = MAILBOX_QUEUE_BYTES
+    ttl_seconds: int = MAILBOX_TTL_SECONDS
+    disk_bytes: int = MAILBOX_DISK_BYTES
