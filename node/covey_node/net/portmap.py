@@ -35,12 +35,14 @@ class _Held:
     expires_at: float
 
 
-def methods(gateway: Gateway, *, secret: bytes, lease_seconds: int) -> tuple[Method, ...]:
+def methods(
+    gateway: Gateway, *, secret: bytes, lease_seconds: int, one_thread: trio.CapacityLimiter | None = None
+) -> tuple[Method, ...]:
     """Return the ways of asking a router, the better ones first."""
     return (
         Pcp(gateway, secret=secret, lease_seconds=lease_seconds),
         NatPmp(gateway, lease_seconds=lease_seconds),
-        Upnp(gateway, lease_seconds=lease_seconds),
+        Upnp(gateway, lease_seconds=lease_seconds, one_thread=one_thread),
     )
 
 
@@ -66,7 +68,10 @@ class PortMapper:
         self._scope = scope
         self._changed = changed
         self._find_gateway = gateway
-        self._make_methods = make_methods or (lambda found: methods(found, secret=secret, lease_seconds=lease_seconds))
+        one_thread = trio.CapacityLimiter(1)
+        self._make_methods = make_methods or (
+            lambda found: methods(found, secret=secret, lease_seconds=lease_seconds, one_thread=one_thread)
+        )
         self._gateway: Gateway | None = None
         self._method: Method | None = None
         self._worked: Via | None = None

@@ -31,14 +31,17 @@ _Value = TypeVar("_Value")
 
 
 class Upnp:
-    """Mappings over UPnP. A call that takes too long is given up; its thread ends by miniupnpc's own time-outs."""
+    """Mappings over UPnP. A call that takes too long is given up; its thread ends by miniupnpc's own time-outs.
+
+    Until then no other begins: `one_thread` is one for all who ask on behalf of a node. A router may drip its answer.
+    """
 
     via = Via.UPNP
 
-    def __init__(self, gateway: Gateway, *, lease_seconds: int) -> None:
+    def __init__(self, gateway: Gateway, *, lease_seconds: int, one_thread: trio.CapacityLimiter | None = None) -> None:
         self._gateway = gateway
         self._lease_seconds = lease_seconds
-        self._one_thread = trio.CapacityLimiter(1)
+        self._one_thread = one_thread or trio.CapacityLimiter(1)
         self._router: Any = None
 
     async def map(self, port: Port, wanted: Granted | None) -> Granted:

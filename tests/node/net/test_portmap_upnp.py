@@ -10,8 +10,10 @@ from contextlib import contextmanager
 import pytest
 import trio
 
+from covey_core.network import Scope
 from covey_node import limits
 from covey_node.net import portmap_upnp
+from covey_node.net.portmap import PortMapper
 from covey_node.net.portmap_gateway import Gateway
 from covey_node.net.portmap_upnp import Upnp
 from covey_node.protocol.portmap import Port, PortmapFailed, Protocol
@@ -83,3 +85,27 @@ async def test_neither_an_answer_nor_a_description_has_us_ask_another_machine(mo
                 await Upnp(Gateway("127.0.0.1", "127.0.0.1"), lease_seconds=60).map(Port(Protocol.TCP, 4001), None)
             assert [line.split()[:2] for line in router] == [[b"GET", b"/x.xml"]]
         assert victim == []
+
+
+async def test_a_router_that_drips_its_answers_holds_one_thread_however_often_it_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "PORTMAP_DISCOVER_SECONDS", 0.05)
+    over, begun = threading.Event(), list[int]()
+
+    def drips(_gateway: Gateway) -> tuple[str, ...]:
+        begun.append(threading.get_ident())
+        over.wait(20)
+        return ()
+
+    monkeypatch.setattr(portmap_upnp, "_descriptions", drips)
+    here = Gateway("127.0.0.1", "127.0.0.1")
+    mapper = PortMapper(tuple, scope=Scope(), secret=bytes(32), gateway=lambda: here)
+    try:
+        for _ in range(3):
+            way = mapper._make_methods(here)[-1]
+            with pytest.raises(PortmapFailed, match="no answer"):
+                await way.map(Port(Protocol.TCP, 4001), None)
+        assert len(begun) == 1
+    finally:
+        over.set()
