@@ -7,6 +7,8 @@ Never touches: the database, the DHT (the service looks addresses up and passes 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from ipaddress import IPv4Network, IPv6Network, ip_address
 
 import trio
 
@@ -14,6 +16,7 @@ from covey_core.errors import CoveyError, Unreachable
 from covey_core.host import ConnectionInfo, Host
 from covey_core.peers import PeerId
 from covey_node import limits
+from covey_node.net.lan_interfaces import own_subnets
 from covey_node.net.relays import RelayClient
 from covey_node.protocol.addresses import Direct, Through, host_of, usable
 from covey_node.protocol.paths import PathKind
@@ -27,6 +30,8 @@ class Dialer:
         self._relays = relays
         self.used: Callable[[PeerId], int | None] = lambda _peer: None
         """Which connection is in use to a device, by the keeper's word; None: the host's own order decides."""
+        self.subnets: Callable[[], tuple[IPv4Network | IPv6Network, ...]] = own_subnets
+        """The subnets of this machine's site."""
         self.mapped: Callable[[], tuple[str, ...]] = tuple
         """Our addresses on the router, by the port mapper's word."""
         self.near: Callable[[PeerId], tuple[str, ...]] = lambda _peer: ()
@@ -55,9 +60,9 @@ class Dialer:
     async def connect(self, peer: PeerId, addrs: Iterable[str], *, nearby: bool = True) -> None:
         """Make sure that a connection to `peer` stands; Unreachable tells what was tried.
 
-        Direct addresses have a head start; then relays are asked too, and whichever comes first ends the other tries:
-        an address behind somebody's router answers nothing for as long as one waits. Without `nearby`, for those whom
-        nobody accepted, addresses of our own site are left out: strangers could make us scan it.
+        Direct addresses that may answer have a head start; then relays are asked too, and whichever comes first ends
+        the other tries: an address behind somebody's router answers nothing for as long as one waits. Without `nearby`,
+        for those whom nobody accepted, addresses of our own site are left out: strangers could make us scan it.
         """
         if self._best(peer) is not None:
             return
@@ -80,7 +85,7 @@ class Dialer:
 
         async def dial_relays() -> None:
             nonlocal won
-            if direct:
+            if any(map(self._may_answer, direct)):
                 with head_start:
                     await trio.sleep(limits.DIRECT_HEAD_START_SECONDS)
             if await self._dial_relays(peer, targets, tried):
@@ -147,6 +152,16 @@ class Dialer:
     def _is_outside(self, addr: str) -> bool:
         host = host_of(addr)
         return host is not None and self._host.network.scope.may_dial(host)
+
+    def _may_answer(self, addr: str) -> bool:
+        """Whether an address can lead to the device from here: one of another site answers nobody, or somebody else."""
+        host = host_of(addr)
+        if host is None or self._host.network.scope.is_reachable_from_outside(host):
+            return True
+        with suppress(ValueError):
+            ip = ip_address(host)
+            return any(ip in subnet for subnet in self.subnets())
+        return True
 
     def _may_dial(self, addr: str) -> bool:
         host = host_of(addr)

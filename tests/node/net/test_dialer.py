@@ -1,5 +1,7 @@
 """The order of tries: direct addresses first, relays soon after, whoever answers first wins."""
 
+from ipaddress import ip_network
+
 import pytest
 import trio
 from trio.testing import MockClock
@@ -75,6 +77,20 @@ async def test_a_silent_address_holds_the_relay_up_for_its_head_start_only(autoj
     start = trio.current_time()
     await _dialer(_Host(1000), relays).connect(PEER, DIRECT)
     assert relays.asked_at == start + limits.DIRECT_HEAD_START_SECONDS
+
+
+async def test_an_address_of_another_site_holds_nobody_up_and_is_dialed_all_the_same(
+    autojump_clock: MockClock,
+) -> None:
+    far = [f"/ip4/192.168.77.10/tcp/2/p2p/{PEER}"]
+    for subnets, asked_at in (((), 0.0), ((ip_network("192.168.77.0/24"),), limits.DIRECT_HEAD_START_SECONDS)):
+        relays, began = _Relays(works=False), trio.current_time()
+        host = _Host(answers_after=5)
+        dialer = _dialer(host, relays)
+        dialer.subnets = lambda subnets=subnets: subnets
+        await dialer.connect(PEER, far)
+        assert relays.asked_at == began + asked_at
+        assert host.answered.is_set()
 
 
 async def test_a_refused_address_asks_the_relay_at_once(autojump_clock: MockClock) -> None:
