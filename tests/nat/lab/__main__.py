@@ -7,6 +7,7 @@ Without --pair: 1/1, 3/3, 1/3, 2/1, 2/2.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -67,6 +68,7 @@ def _pair(text: str) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the lab is taken down then, too
     try:
         sys.exit(main())
     except LabUnavailable as problem:
