@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import trio
 from hypercorn.config import Config
+from hypercorn.events import Event, Updated
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState, Framework
@@ -96,12 +97,28 @@ class Connections:
                 log.warning("api.connection.refused", limit=CONNECTIONS_MAX)
                 return
             bounded = cast("Any", BoundedStream(stream))
-            await TCPServer(self._app, self._config, self._context, ConnectionState({}), bounded)
+            await Conversation(self._app, self._config, self._context, ConnectionState({}), bounded)
         except Exception as exc:  # the handler guard: a broken connection must not stop the node
             log.exception("api.connection.crashed", error=type(exc).__name__)
         finally:
             self._open -= 1
             await trio.aclose_forcefully(stream)
+
+
+class Conversation(TCPServer):
+    """One connection, which ends with its client: upstream keeps one that the client closed as long as an idle one."""
+
+    _client_left = False
+
+    async def protocol_send(self, event: Event) -> None:
+        """Do what the protocol asks; nobody waits for further requests of a client that has left."""
+        if not (self._client_left and isinstance(event, Updated) and event.idle):
+            await super().protocol_send(event)
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        self._client_left = True
+        await self.idle_task.stop()
 
 
 class BoundedStream:

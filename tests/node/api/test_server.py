@@ -92,6 +92,16 @@ def test_one_connection_serves_many_requests(served: Served) -> None:
     connection.close()
 
 
+def test_a_connection_ends_with_its_client(served: Served) -> None:
+    """`covey` opens one for each command: seventy commands in a minute were more than the node took."""
+    connection = served.connect()
+    connection.request("GET", "/livez")
+    assert connection.getresponse().read()
+    connection.sock.shutdown(socket.SHUT_WR)
+    assert connection.sock.recv(1) == b""
+    connection.close()
+
+
 def _look(connection: http.client.HTTPConnection) -> None:
     connection.request("GET", "/livez")
     connection.getresponse()
