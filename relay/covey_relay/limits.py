@@ -115,6 +115,24 @@ MAILBOX_QUEUES = 200_000
 MAILBOX_DISK_BYTES = 4 * 1024 * MIB
 """The database at most, bytes: 900,000 small messages."""
 
+MAILBOX_CACHE_BYTES = 64 * MIB
+"""SQLite's page cache: the index of message ids of a million messages (50 MB) stays in memory."""
+
+MAILBOX_WAL_PAGES = 4096
+"""Pages after which the write-ahead log is moved into the file: 16 MiB, a batch of the largest messages."""
+
+MAILBOX_BATCH = 256
+"""Operations in one commit: enough to share a flush, few enough that nobody waits long behind it."""
+
+MAILBOX_BATCH_BYTES = 8 * MIB
+"""Blobs in one commit, and so about what it writes."""
+
+MAILBOX_LINE = 4096
+"""Operations that wait for their commit; who comes then waits before he is in the line."""
+
+MAILBOX_IDLE_STEP = 16
+"""Idle queues removed in one step; each may hold 1,024 messages."""
+
 MAILBOX_SHED_NEW = 0.85
 """Share of the disk from which no new queue is made: the first to be refused, nothing waits in it yet."""
 

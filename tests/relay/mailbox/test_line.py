@@ -1,0 +1,164 @@
+"""Group commit: who waits together is committed together, and what was answered survives a kill."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import trio
+
+from covey_core.wire import mailbox as m
+from covey_relay import limits
+from covey_relay.limits import MailboxLimits
+from covey_relay.mailbox import operations as op
+from covey_relay.mailbox.line import open_line
+from covey_relay.mailbox.operations import Operation, Outcome, Refusal, StoreFailed, Usage
+from covey_relay.mailbox.sqlite import SqliteStore
+
+from . import storm
+
+ROOT = Path(__file__).parents[3]
+
+
+class Recording:
+    """A store that answers each operation with its place in the whole order, and can be told to fail."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Operation]] = []
+        self.failing: StoreFailed | None = None
+        self.closed = False
+
+    def apply(self, operations: Sequence[Operation], *, now: int) -> list[Outcome]:
+        assert not self.closed
+        if self.failing is not None:
+            raise self.failing
+        before = sum(map(len, self.batches))
+        self.batches.append(list(operations))
+        return [before + place for place in range(len(operations))]
+
+    def usage(self) -> Usage:
+        return Usage(0, 0, 0, None)
+
+    def give_back(self, *, bytes_max: int) -> int:
+        return 0
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def find(number: int) -> op.FindOwned:
+    return op.FindOwned(bytes([number % 256]) * 24)
+
+
+async def test_who_waits_together_is_committed_together_and_gets_his_own_answer() -> None:
+    store = Recording()
+    answers: dict[int, list[Outcome]] = {}
+
+    async def ask(number: int) -> None:
+        answers[number] = await line.do_all([find(number), find(number)])
+
+    async with open_line(lambda: store) as line, trio.open_nursery() as nursery:
+        for number in range(100):
+            nursery.start_soon(ask, number)
+    order = [one for batch in store.batches for one in batch]
+    assert len(order) == 200
+    assert len(store.batches) <= 4
+    for number, places in answers.items():
+        assert [order[int(str(place))] for place in places] == [find(number), find(number)]
+    assert store.closed
+
+
+async def test_a_batch_has_bounds() -> None:
+    store = Recording()
+    large = op.Deposit(bytes(24), bytes(16), bytes(65_552), 1, None)
+    async with open_line(lambda: store) as line, trio.open_nursery() as nursery:
+        for _ in range(300):
+            nursery.start_soon(line.do, large)
+        for _ in range(600):
+            nursery.start_soon(line.do, find(1))
+    assert max(map(len, store.batches)) == limits.MAILBOX_BATCH
+    heavy = max(sum(len(one.blob) for one in batch if isinstance(one, op.Deposit)) for batch in store.batches)
+    assert heavy <= limits.MAILBOX_BATCH_BYTES
+    with pytest.raises(ValueError, match="257"):
+        await line.do_all([find(1)] * 257)
+
+
+async def test_a_store_that_fails_fails_all_that_waited_and_goes_on() -> None:
+    store = Recording()
+    failed: list[str] = []
+
+    async def ask() -> None:
+        try:
+            await line.do(find(1))
+        except StoreFailed as exc:
+            failed.append(str(exc))
+
+    async with open_line(lambda: store) as line:
+        store.failing = StoreFailed("no disk")
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(ask)
+        assert failed == ["no disk"] * 5
+        store.failing = None
+        assert await line.do(find(1)) == 0
+    with pytest.raises(StoreFailed, match="closed"):
+        await line.do(find(1))
+
+
+async def test_cancelled_callers_hold_up_nobody() -> None:
+    store = Recording()
+    async with open_line(lambda: store) as line:
+        async with trio.open_nursery() as nursery:
+            for number in range(50):
+                nursery.start_soon(line.do, find(number))
+            await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+        with trio.fail_after(10):
+            await line.do(find(1))
+
+
+async def test_a_real_store_behind_the_line(tmp_path: Path) -> None:
+    recv, send = bytes([1]) * 24, bytes([2]) * 24
+    async with open_line(lambda: SqliteStore(tmp_path / "m.db", MailboxLimits()), wall_clock=lambda: 1000.9) as line:
+        assert await line.do(op.FindOwned(recv)) is Refusal.GONE
+        await line.do(op.Create(bytes(32), m.AdmitOpen(), recv, send))
+        assert await line.do(op.Deposit(send, bytes(16), bytes(4_112), 1001, None)) == op.Deposited(1, new=True)
+        fetched = await line.do(op.Fetch(recv, 0, 9, 9))
+        assert isinstance(fetched, op.Fetched)
+        assert len(fetched.messages) == 1
+        assert (await line.outside(lambda store: store.usage())).queues == 1
+
+
+def test_every_deposit_that_was_answered_is_there_after_a_kill(tmp_path: Path) -> None:
+    path = tmp_path / "mailboxes.db"
+    answered: set[str] = set()
+    for life in range(3):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.relay.mailbox.storm", str(path), str(life)], cwd=ROOT, stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(300 + 100 * life)]
+        os.kill(process.pid, signal.SIGKILL)
+        lines += process.stdout.readlines()
+        process.stdout.close()
+        assert process.wait() == -signal.SIGKILL
+        answered |= {line.decode().strip() for line in lines if line.endswith(b"\n")}
+    assert len(answered) >= 1200
+    there: set[str] = set()
+    store = SqliteStore(path, storm.BOUNDS)
+    try:
+        for task in range(storm.TASKS):
+            (fetched,) = store.apply([op.Fetch(storm.recv_id(task), 0, 10**6, 2**40)], now=1)
+            assert isinstance(fetched, op.Fetched)
+            assert [one.seq for one in fetched.messages] == list(range(1, len(fetched.messages) + 1))
+            assert all(one.blob == storm.blob_of(one.mid) for one in fetched.messages)
+            there |= {one.mid.hex() for one in fetched.messages}
+        assert store.usage().messages == len(there)
+    finally:
+        store.close()
+    assert answered - there == set()
