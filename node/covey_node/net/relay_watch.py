@@ -35,12 +35,18 @@ class RelayWatch:
         self._addrs = addrs
         self._doubt = Alarm()
         self._in_doubt = False
+        self._moved = False
         self._try_beside = Alarm()
         self.udp_is_silent = False
         """The relay answers over TCP, and the last try over QUIC came to nothing."""
 
+    def network_changed(self) -> None:
+        """Ask now, and come over QUIC anew: such a connection outlives a change of our address and tells the old one."""
+        self._moved = True
+        self.doubt()
+
     def doubt(self) -> None:
-        """Ask now: the network changed."""
+        """Ask now: a circuit through the relay died silently, or our addresses are others."""
         self._in_doubt = True
         self._doubt.ring()
         self._try_beside.ring()
@@ -54,10 +60,19 @@ class RelayWatch:
                 await self._doubt.wait(trio.current_time() + limits.RELAY_PING_SECONDS)
                 patience = limits.RELAY_DOUBT_ANSWER_SECONDS if self._in_doubt else limits.RELAY_PING_ANSWER_SECONDS
                 self._in_doubt = False
+                if self._moved:
+                    await self._leave_quic()
                 async with trio.open_nursery() as probes:
                     for info in self._direct():
                         probes.start_soon(self._check, info.number, patience)
             nursery.cancel_scope.cancel()
+
+    async def _leave_quic(self) -> None:
+        self._moved = False
+        for info in self._direct():
+            if _is_udp(info.remote_addr):
+                await self._host.close_connection(info.number)
+        self._try_beside.ring()
 
     async def _check(self, number: int, patience_seconds: float) -> None:
         """Close a connection that leaves two probes without an answer."""

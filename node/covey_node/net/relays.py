@@ -132,7 +132,7 @@ class RelayClient:
         for relay in self.relays.values():
             relay.timetable.start_afresh()
             if relay.watch is not None:
-                relay.watch.doubt()
+                relay.watch.network_changed()
         self._choose_again.ring()
 
     async def run(self) -> None:

@@ -166,6 +166,19 @@ async def test_a_quic_connection_stands_beside_the_tcp_one_and_comes_back(autoju
         assert {info.transport for info in host.connections(relay.peer)} == {"tcp", "quic"}
 
 
+async def test_a_change_of_network_has_the_relay_look_at_our_udp_anew(autojump_clock: MockClock) -> None:
+    """A QUIC connection outlives a change of our address; what the relay saw of it stays the old one."""
+    relay = FakeRelay(1, "ann")
+    async with _running(relay) as (client, host, _):
+        before = {info.transport: info.number for info in host.connections(relay.peer)}
+        client.network_changed()
+        await trio.sleep(2)
+        after = {info.transport: info.number for info in host.connections(relay.peer)}
+        assert after["tcp"] == before["tcp"]
+        assert after["quic"] != before["quic"]
+        assert client.held()
+
+
 async def test_both_connections_to_a_relay_are_kept_alive(autojump_clock: MockClock) -> None:
     relay = FakeRelay(1, "ann")
     async with _running(relay):
