@@ -41,7 +41,7 @@ class RelayWatch:
         """The relay answers over TCP, and the last try over QUIC came to nothing."""
 
     def network_changed(self) -> None:
-        """Ask now, and come over QUIC anew: such a connection outlives a change of our address and tells the old one."""
+        """Ask now, and come over QUIC anew: such a connection outlives the change, and tells of the old address."""
         self._moved = True
         self.doubt()
 
