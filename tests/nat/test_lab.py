@@ -24,7 +24,8 @@ def pair() -> Iterator[Meeting]:
 def test_home_routers_and_carriers_let_holes_be_punched(pair: Meeting, kinds: tuple[int, int]) -> None:
     pair.be(*kinds)
     found = [pair.run(wait_for_direct=True) for _ in range(RUNS)]
-    assert all(run.direct_seconds is not None and run.path != "relayed" for run in found), found
+    # The message itself may have gone through the relay: it does not wait for the hole.
+    assert all(run.direct_seconds is not None for run in found), found
 
 
 @pytest.mark.parametrize("kinds", [(2, 1), (2, 2)], ids=lambda kinds: f"{kinds[0]}/{kinds[1]}")
