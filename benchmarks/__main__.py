@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks import report
 
-NAMES = ("crypto", "delivery", "relay", "direct", "start", "images")
+NAMES = ("crypto", "delivery", "relay", "direct", "mailbox", "start", "images")
 
 
 def main(argv: list[str] | None = None) -> int:

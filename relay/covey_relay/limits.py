@@ -118,10 +118,10 @@ MAILBOX_DISK_BYTES = 4 * 1024 * MIB
 MAILBOX_CACHE_BYTES = 64 * MIB
 """SQLite's page cache: the index of message ids of a million messages (50 MB) stays in memory."""
 
-MAILBOX_WAL_PAGES = 4096
-"""Pages after which the write-ahead log is moved into the file: 16 MiB, a batch of the largest messages."""
+MAILBOX_WAL_PAGES = 16_384
+"""Pages after which the write-ahead log is moved into the file: 64 MiB, so that index pages are moved seldom."""
 
-MAILBOX_BATCH = 256
+MAILBOX_BATCH = 512
 """Operations in one commit: enough to share a flush, few enough that nobody waits long behind it."""
 
 MAILBOX_BATCH_BYTES = 8 * MIB

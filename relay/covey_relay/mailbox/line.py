@@ -57,7 +57,7 @@ class MailboxLine:
         return (await self.do_all((operation,)))[0]
 
     async def do_all(self, operations: Sequence[Operation]) -> list[Outcome]:
-        """Do up to 256 operations, one after the other and in one commit; as `do`."""
+        """Do up to 512 operations, one after the other and in one commit; as `do`."""
         if not 0 < len(operations) <= limits.MAILBOX_BATCH:
             raise ValueError(f"{len(operations)} operations at once, where 1 to {limits.MAILBOX_BATCH} may be")
         await trio.lowlevel.checkpoint_if_cancelled()

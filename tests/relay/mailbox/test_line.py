@@ -76,16 +76,16 @@ async def test_who_waits_together_is_committed_together_and_gets_his_own_answer(
 async def test_a_batch_has_bounds() -> None:
     store = Recording()
     large = op.Deposit(bytes(24), bytes(16), bytes(65_552), 1, None)
-    async with open_line(lambda: store) as line, trio.open_nursery() as nursery:
-        for _ in range(300):
-            nursery.start_soon(line.do, large)
-        for _ in range(600):
-            nursery.start_soon(line.do, find(1))
+    async with open_line(lambda: store) as line:
+        for operation, count in ((large, 300), (find(1), 1200)):
+            async with trio.open_nursery() as nursery:
+                for _ in range(count):
+                    nursery.start_soon(line.do, operation)
     assert max(map(len, store.batches)) == limits.MAILBOX_BATCH
     heavy = max(sum(len(one.blob) for one in batch if isinstance(one, op.Deposit)) for batch in store.batches)
     assert heavy <= limits.MAILBOX_BATCH_BYTES
-    with pytest.raises(ValueError, match="257"):
-        await line.do_all([find(1)] * 257)
+    with pytest.raises(ValueError, match="513"):
+        await line.do_all([find(1)] * 513)
 
 
 async def test_a_store_that_fails_fails_all_that_waited_and_goes_on() -> None:

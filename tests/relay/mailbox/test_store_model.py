@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from covey_core.wire import mailbox as m
 from covey_relay import limits
@@ -87,6 +87,11 @@ class StoreMachine(RuleBasedStateMachine):
     def ask(self, operation: Operation, expected: Outcome) -> None:
         self.batch.append(operation)
         self.expected.append(expected)
+
+    @initialize()
+    def begin_with_a_message(self) -> None:
+        self.create(0, 0)
+        self.deposit(0, 0, 0, SMALL, 9)
 
     @rule(queue=QUEUES, by=st.integers(0, 1))
     def create(self, queue: int, by: int) -> None:
@@ -207,4 +212,4 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 TestStoreMachine = StoreMachine.TestCase
-TestStoreMachine.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestStoreMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
