@@ -138,6 +138,13 @@ def judge_writer(
             return _judged_work(check, proof)
 
 
+def judge_asker(queue: Queue | None, *, signed: bytes, signature: bytes) -> Allowed | Refused:
+    """Whether this HAVE may be answered: only to who writes with a key; strangers must not watch a queue."""
+    key = queue.admit.send_key if queue is not None and isinstance(queue.admit, AdmitKey) else None
+    fits = signature_fits(key=key or _NOBODY, signed=signed, signature=signature or bytes(64))
+    return Allowed() if fits and key is not None else _AUTH
+
+
 def _judged_work(check: WorkCheck, proof: WorkProof) -> Allowed | Refused:
     match check:
         case WorkCheck.GOOD:

@@ -21,6 +21,7 @@ from covey_relay.mailbox.policy import (
     Queue,
     Traffic,
     expires_at,
+    judge_asker,
     judge_owner,
     judge_writer,
     shed,
@@ -86,6 +87,20 @@ def test_a_queue_with_a_send_key_takes_nothing_else() -> None:
 
 def test_no_queue_answers_like_a_wrong_signature() -> None:
     assert write(None, by=WRITER) == write(None) == write(queue(m.AdmitKey(public(WRITER))), by=EVE) == AUTH
+
+
+def test_only_a_writer_with_a_key_may_ask_what_lies_in_a_queue() -> None:
+    signature = WRITER.sign(SIGNED).signature
+    mine = queue(m.AdmitKey(public(WRITER)))
+    assert judge_asker(mine, signed=SIGNED, signature=signature) == Allowed()
+    for target, other in (
+        (mine, EVE.sign(SIGNED).signature),
+        (mine, b""),
+        (queue(m.AdmitOpen()), signature),
+        (queue(m.AdmitWork(0)), b""),
+        (None, signature),
+    ):
+        assert judge_asker(target, signed=SIGNED, signature=other) == AUTH
 
 
 def test_a_password_and_a_token_are_known_or_not() -> None:
