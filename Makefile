@@ -45,7 +45,7 @@ format: setup ## Let ruff format the code and mend what it can
 	@$(VENV)/bin/ruff format
 	@$(VENV)/bin/ruff check --fix
 
-bench: setup ## Benchmarks: a table and build/bench/NAME.json (ONLY=crypto|delivery|relay|direct|start|images)
+bench: setup ## Benchmarks: a table and build/bench/NAME.json (ONLY=crypto|delivery|relay|direct|mailbox|start|images)
 	@$(PY) -m benchmarks $(if $(ONLY),--only $(ONLY))
 
 proto: setup ## Generate the protobuf modules from the .proto files
