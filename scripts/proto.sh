@@ -34,7 +34,7 @@ for root in core node relay bootstrap; do
     # shellcheck disable=SC2046  # paths of this repository hold no spaces
     "$python" -m grpc_tools.protoc -I "$root" --python_out="$out/$root" --pyi_out="$out/$root" $(cat "$out/list")
     # protoc's stubs leave out what mypy's strict mode asks for.
-    find "$out/$root" -name '*_pb2.pyi' -exec sed -i 's/_Mapping\]/_Mapping[str, object]]/g' {} +
+    find "$out/$root" -name '*_pb2.pyi' -exec sed -i 's/_Mapping\]/_Mapping[str, object]]/g; s/\*\*kwargs)/**kwargs: object)/' {} +
     while read -r proto; do
         for generated in "${proto%.proto}_pb2.py" "${proto%.proto}_pb2.pyi"; do
             if [ "${1:-}" = "--check" ]; then

@@ -55,7 +55,7 @@ class Command(_message.Message):
     stock: Stock
     take: Take
     work: Work
-    def __init__(self, new: _Optional[_Union[New, _Mapping[str, object]]] = ..., put: _Optional[_Union[Put, _Mapping[str, object]]] = ..., get: _Optional[_Union[Get, _Mapping[str, object]]] = ..., sub: _Optional[_Union[Sub, _Mapping[str, object]]] = ..., ack: _Optional[_Union[Ack, _Mapping[str, object]]] = ..., have: _Optional[_Union[Have, _Mapping[str, object]]] = ..., rot: _Optional[_Union[Rot, _Mapping[str, object]]] = ..., fwd: _Optional[_Union[Fwd, _Mapping[str, object]]] = ..., stock: _Optional[_Union[Stock, _Mapping[str, object]]] = ..., take: _Optional[_Union[Take, _Mapping[str, object]]] = ..., work: _Optional[_Union[Work, _Mapping[str, object]]] = ..., **kwargs) -> None: ...
+    def __init__(self, new: _Optional[_Union[New, _Mapping[str, object]]] = ..., put: _Optional[_Union[Put, _Mapping[str, object]]] = ..., get: _Optional[_Union[Get, _Mapping[str, object]]] = ..., sub: _Optional[_Union[Sub, _Mapping[str, object]]] = ..., ack: _Optional[_Union[Ack, _Mapping[str, object]]] = ..., have: _Optional[_Union[Have, _Mapping[str, object]]] = ..., rot: _Optional[_Union[Rot, _Mapping[str, object]]] = ..., fwd: _Optional[_Union[Fwd, _Mapping[str, object]]] = ..., stock: _Optional[_Union[Stock, _Mapping[str, object]]] = ..., take: _Optional[_Union[Take, _Mapping[str, object]]] = ..., work: _Optional[_Union[Work, _Mapping[str, object]]] = ..., **kwargs: object) -> None: ...
 
 class Admit(_message.Message):
     __slots__ = ("kind", "send_key", "hashes", "bits")
