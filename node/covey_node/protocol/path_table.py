@@ -240,7 +240,7 @@ class PathTable:
             better = [path for path in alive if self._may_replace(path, used, now)]
             if better:
                 self._use(min(better, key=lambda path: (path.rank(now), -path.facts.number)), now)
-            elif now - self._used_since >= limits.PATH_FORGIVEN_SECONDS:
+            elif now >= self._used_since + limits.PATH_FORGIVEN_SECONDS:
                 self._trust.lasted(used.facts.key)
         self._punch.paths_changed(
             direct=any(not path.facts.relayed for path in alive),

@@ -28,6 +28,7 @@ class Network:
         self.now = 1000.0
         self.rtt = rtt
         self.alive: set[int] = set()
+        self.silent_since: dict[int, float] = {}
         self.standing: dict[int, PathFacts] = {}
         self.answers: list[tuple[float, int]] = []
         self.probes: list[tuple[float, int]] = []
@@ -39,8 +40,14 @@ class Network:
         self.standing[facts.number] = facts
         if alive:
             self.alive.add(facts.number)
+        else:
+            self.fall_silent(facts.number)
         self.table.opened(facts, now=self.now)
         self.act()
+
+    def fall_silent(self, number: int) -> None:
+        self.alive.discard(number)
+        self.silent_since[number] = self.now
 
     def close(self, number: int) -> None:
         del self.standing[number]
@@ -405,7 +412,10 @@ class PathMachine(RuleBasedStateMachine):
     @rule(data=st.data(), alive=st.booleans())
     def one_falls_silent_or_speaks_again(self, data: st.DataObject, alive: bool) -> None:
         number = data.draw(st.sampled_from(sorted(self.net.standing)))
-        (self.net.alive.add if alive else self.net.alive.discard)(number)
+        if alive:
+            self.net.alive.add(number)
+        elif number in self.net.alive:
+            self.net.fall_silent(number)
 
     @rule()
     def a_packet_is_written(self) -> None:
@@ -465,9 +475,8 @@ class PathMachine(RuleBasedStateMachine):
         table = self.net.table
         used = table.used
         if used is not None and used not in self.net.alive and self.waiting_since < math.inf:
-            since = max(self.waiting_since, table._used_since)
-            heard = table._paths[used].heard_at
-            assert self.net.now - max(since, heard) <= 11 + 5.5
+            since = max(self.waiting_since, table._used_since, self.net.silent_since[used])
+            assert self.net.now - since <= 11 + 5.5
 
 
 TestPaths = PathMachine.TestCase
