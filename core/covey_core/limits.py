@@ -58,14 +58,17 @@ MAILBOX_BLOB_BYTES: Final = (4_112, 16_400, 65_552)
 MAILBOX_HELLO_BYTES: Final = 512
 """The relay's first frame: two keys, a signature and two times are under 170 bytes."""
 
-MAILBOX_REQUEST_BYTES: Final = 69_632
-"""One request: the largest blob, sealed once more to be forwarded, or a full delivery of keys (65.6 KB), and slack."""
+MAILBOX_REQUEST_BYTES: Final = 77_824
+"""One request: the largest blob, sealed once more to be forwarded (67 KB), or a full delivery of keys (74 KB)."""
 
 MAILBOX_RESPONSE_BYTES: Final = 262_144
 """One answer: Yamux's first window. Holds 63 small messages, 15 middle or 3 large ones."""
 
 MAILBOX_SEALED_BYTES: Final = 66_560
 """What is forwarded in one request: the largest blob, 1 KiB for ids, proof, signature, key and padding."""
+
+MAILBOX_FORWARDED_BYTES: Final = (3_072, 12_288)
+"""A forwarded answer is padded to the smaller one that holds it: only keys (10.3 KB) and a long HAVE need the other."""
 
 MAILBOX_TTL_SECONDS: Final = 30 * 86_400
 """The longest that a relay keeps a message (DESIGN 5); clients ask for 21 days."""
@@ -81,6 +84,9 @@ MAILBOX_STOCK_KEYS: Final = 32
 
 MAILBOX_PREKEY_BYTES: Final = 2_048
 """One prekey: X25519 (32) and ML-KEM-768 (1,184) keys, ids and a signature are under 1.4 KB."""
+
+MAILBOX_BUNDLE_BYTES: Final = 8_192
+"""One prekey bundle: a device's keys and their signatures (4 KB) and its account's list of devices."""
 
 MAILBOX_TOKENS: Final = 64
 """One-use tokens of a contact queue: so many open invites share it."""

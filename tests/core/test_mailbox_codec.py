@@ -85,7 +85,7 @@ answers = st.one_of(
     st.builds(m.Stored, st.integers(1, 2**63 - 1)),
     message_lists(),
     st.builds(m.Held, st.lists(mids, max_size=8, unique=True).map(tuple)),
-    st.builds(m.Key, prekeys, st.booleans(), st.integers(0, 255)),
+    st.builds(m.Key, prekeys, st.binary(max_size=64), st.integers(0, 255)),
     st.builds(m.Challenge, exactly(59)),
     st.builds(m.Forwarded, st.binary(min_size=1, max_size=200)) | st.builds(lambda one: m.Forwarded(hello=one), hellos),
     st.builds(m.Refused, st.sampled_from(m.Reason), st.integers(0, 86_400)),
@@ -162,7 +162,7 @@ WRONG: list[m.Command] = [
     m.Stock(ID, (b"",)),
     m.Stock(ID, (bytes(2049),)),
     m.Stock(ID, (b"k",) * 33),
-    m.Stock(ID, (), bytes(2049)),
+    m.Stock(ID, (), bytes(8193)),
     m.Take(ID, bytes(17)),
     m.Work(bytes(1), m.Purpose.PUT),
     m.Fwd(b"12", b""),
@@ -212,7 +212,10 @@ def test_what_no_command_may_say_is_not_read(body: bytes) -> None:
         m.Ids(ID, bytes(23), 1, 1, 1),
         m.Ids(ID, ID, 0, 1, 1),
         m.Held((MID, MID)),
-        m.Key(b"", last_resort=False, left=0),
+        m.Key(b"", b"one", left=0),
+        m.Key(bytes(8193), b"", left=0),
+        m.Key(b"bundle", bytes(2049), left=0),
+        m.Key(b"bundle", b"one", left=256),
         m.Challenge(bytes(58)),
         m.Forwarded(),
         m.Refused(m.Reason.BUSY, 86_401),
@@ -236,11 +239,13 @@ def test_ids_begin_at_one_and_a_signature_has_64_bytes() -> None:
 
 def test_the_largest_of_everything_fits_its_frame() -> None:
     full = m.Put(ID, MID, 2_592_000, bytes(LARGE), m.WorkProof(bytes(59), 2**64 - 1))
-    stock = m.Stock(ID, (bytes(2048),) * 32, bytes(2048))
+    stock = m.Stock(ID, (bytes(2048),) * 32, bytes(8192))
     forwarded = m.Fwd(bytes(44), bytes(limits.MAILBOX_SEALED_BYTES))
     for command in (full, stock, forwarded):
         assert len(encode_request(2**63 - 1, encode_command(command), bytes(64))) <= limits.MAILBOX_REQUEST_BYTES
     assert len(encode_command(full)) + 64 + 128 <= limits.MAILBOX_SEALED_BYTES
+    handed_out = m.Response(2**63 - 1, m.Key(bytes(8192), bytes(2048), 255))
+    assert len(encode_response(handed_out)) + 64 <= max(limits.MAILBOX_FORWARDED_BYTES)
     last = 2**63 - 64
     for size, count in ((SMALL, 63), (MIDDLE, 15), (LARGE, 3)):
         listed = tuple(m.StoredMessage(last + n, MID, bytes(size)) for n in range(count))

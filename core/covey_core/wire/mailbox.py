@@ -160,16 +160,16 @@ class Del:
 
 @dataclass(frozen=True, slots=True)
 class Stock:
-    """Add keys (0 to 32 of 1 to 2,048 bytes) to hand out once each, and replace the last resort unless it is empty."""
+    """Add one-time keys (0 to 32 of 1 to 2,048 bytes), and replace the bundle (at most 8,192) unless it is empty."""
 
     recv_id: bytes
     keys: tuple[bytes, ...]
-    last_resort: bytes = b""
+    bundle: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """Hand out a key. `subject`: 16 random bytes that the work, if any, was done for."""
+    """Hand out the bundle and a one-time key. `subject`: 16 random bytes that the work, if any, was done for."""
 
     send_id: bytes
     subject: bytes
@@ -268,10 +268,10 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key (1 to 2,048 bytes) handed out; `left` more are there, up to 255."""
+    """The bundle (1 to 8,192 bytes) and a one-time key (to 2,048, empty when none is left); `left` more, up to 255."""
 
-    key: bytes
-    last_resort: bool
+    bundle: bytes
+    one_time: bytes
     left: int
 
 

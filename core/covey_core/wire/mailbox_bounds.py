@@ -72,9 +72,9 @@ def _check_owned(command: m.Get | m.Sub | m.Ack | m.Rot | m.Del | m.Stock) -> No
             _check_mids(mids, 1, limits.MAILBOX_ACK_MIDS)
         case m.Rot(_, admit):
             _check_admit(admit)
-        case m.Stock(_, keys, last_resort):
+        case m.Stock(_, keys, bundle):
             _between(len(keys), 0, limits.MAILBOX_STOCK_KEYS, "number of keys")
-            _between(len(last_resort), 0, limits.MAILBOX_PREKEY_BYTES, "size of a key")
+            _between(len(bundle), 0, limits.MAILBOX_BUNDLE_BYTES, "size of a bundle")
             for key in keys:
                 _between(len(key), 1, limits.MAILBOX_PREKEY_BYTES, "size of a key")
         case m.Del():
@@ -132,8 +132,9 @@ def check_response(response: m.Response) -> None:
             _check_messages(messages, more=more)
         case m.Held(mids):
             _check_mids(mids, 0, limits.MAILBOX_HAVE_MIDS)
-        case m.Key(key, _, left):
-            _between(len(key), 1, limits.MAILBOX_PREKEY_BYTES, "size of a key")
+        case m.Key(bundle, one_time, left):
+            _between(len(bundle), 1, limits.MAILBOX_BUNDLE_BYTES, "size of a bundle")
+            _between(len(one_time), 0, limits.MAILBOX_PREKEY_BYTES, "size of a key")
             _between(left, 0, _KEYS_LEFT_MAX, "number of keys")
         case m.Challenge(challenge):
             _exactly(challenge, CHALLENGE_BYTES, "challenge")

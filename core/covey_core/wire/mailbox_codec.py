@@ -43,8 +43,8 @@ def encode_command(command: m.Command) -> bytes:
         case m.Del(recv_id):
             out = pb.Command()
             getattr(out, "del").CopyFrom(pb.Del(recv_id=recv_id))  # a keyword of Python
-        case m.Stock(recv_id, keys, last_resort):
-            out = pb.Command(stock=pb.Stock(recv_id=recv_id, keys=keys, last_resort=last_resort))
+        case m.Stock(recv_id, keys, bundle):
+            out = pb.Command(stock=pb.Stock(recv_id=recv_id, keys=keys, bundle=bundle))
         case m.Take(send_id, subject, proof):
             out = pb.Command(take=pb.Take(send_id=send_id, subject=subject, proof=_proof_out(proof)))
         case m.Work(send_id, purpose):
@@ -78,7 +78,7 @@ def _command_in(found: pb.Command) -> m.Command:
         case "del":
             return m.Del(getattr(found, "del").recv_id)
         case "stock":
-            return m.Stock(found.stock.recv_id, tuple(found.stock.keys), found.stock.last_resort)
+            return m.Stock(found.stock.recv_id, tuple(found.stock.keys), found.stock.bundle)
         case _:
             return _sent_in(found)
 
@@ -204,8 +204,8 @@ def encode_response(response: m.Response) -> bytes:
             out.messages.CopyFrom(pb.Messages(messages=listed, more=more))
         case m.Held(mids):
             out.held.CopyFrom(pb.Held(mids=mids))
-        case m.Key(key, last_resort, left):
-            out.key.CopyFrom(pb.Key(key=key, last_resort=last_resort, left=left))
+        case m.Key(bundle, one_time, left):
+            out.key.CopyFrom(pb.Key(bundle=bundle, one_time=one_time, left=left))
         case m.Challenge(challenge):
             out.challenge.challenge = challenge
         case m.Forwarded(sealed, hello):
@@ -239,7 +239,7 @@ def _answer_in(found: pb.Response) -> m.Answer:
         case "held":
             return m.Held(tuple(found.held.mids))
         case "key":
-            return m.Key(found.key.key, found.key.last_resort, found.key.left)
+            return m.Key(found.key.bundle, found.key.one_time, found.key.left)
         case "challenge":
             return m.Challenge(found.challenge.challenge)
         case "forwarded":

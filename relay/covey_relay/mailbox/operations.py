@@ -30,7 +30,7 @@ class Refusal(Enum):
     TOKEN = "token"  # noqa: S105 - the name of a reason
     """The token was used for this before."""
     EMPTY = "empty"
-    """No key is left, and no last resort."""
+    """No bundle was stocked."""
     DISK = "disk"
     """The store may not grow."""
 
@@ -118,11 +118,11 @@ class Remove:
 
 @dataclass(frozen=True, slots=True)
 class AddKeys:
-    """-> the number of keys now | GONE | QUOTA. An empty `last_resort` leaves the one that is there."""
+    """-> the number of keys now | GONE | QUOTA. An empty `bundle` leaves the one that is there."""
 
     recv_id: bytes
     keys: tuple[bytes, ...]
-    last_resort: bytes
+    bundle: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,10 +200,10 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A key; `left`: how many are left."""
+    """The bundle and a one-time key, empty when none was left; `left`: how many more are there."""
 
-    key: bytes
-    last_resort: bool
+    bundle: bytes
+    one_time: bytes
     left: int
 
 

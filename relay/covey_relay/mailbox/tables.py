@@ -19,7 +19,7 @@ SCHEMA: Final = (
     # word.
     """CREATE TABLE queues (
         number INTEGER PRIMARY KEY AUTOINCREMENT, recv_id BLOB NOT NULL UNIQUE, send_id BLOB NOT NULL UNIQUE,
-        recv_key BLOB NOT NULL UNIQUE, send_key BLOB, admit BLOB NOT NULL, last_resort BLOB NOT NULL DEFAULT x'',
+        recv_key BLOB NOT NULL UNIQUE, send_key BLOB, admit BLOB NOT NULL, bundle BLOB NOT NULL DEFAULT x'',
         messages INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0, last_seq INTEGER NOT NULL DEFAULT 0,
         asked INTEGER NOT NULL)""",
     "CREATE INDEX queues_asked ON queues (asked)",

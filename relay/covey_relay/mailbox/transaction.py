@@ -210,8 +210,8 @@ class Transaction:
         if count > limits.MAILBOX_QUEUE_KEYS:
             return Refusal.QUOTA
         self._raw.executemany("INSERT INTO keys (queue, key) VALUES (?, ?)", [(row.number, key) for key in asked.keys])
-        if asked.last_resort:
-            self._raw.execute("UPDATE queues SET last_resort = ? WHERE number = ?", (asked.last_resort, row.number))
+        if asked.bundle:
+            self._raw.execute("UPDATE queues SET bundle = ? WHERE number = ?", (asked.bundle, row.number))
         return count
 
     def take_key(self, asked: op.TakeKey) -> Outcome:
@@ -219,18 +219,18 @@ class Transaction:
         row = self._rows.find("send_id", asked.send_id)
         if row is None or row.send_key != asked.send_key:
             return Refusal.GONE
-        oldest = self._raw.execute(
-            "SELECT number, key FROM keys WHERE queue = ? ORDER BY number LIMIT 1", (row.number,)
-        ).fetchone()
-        (last_resort,) = self._raw.execute("SELECT last_resort FROM queues WHERE number = ?", (row.number,)).fetchone()
-        if oldest is None and not last_resort:
+        (bundle,) = self._raw.execute("SELECT bundle FROM queues WHERE number = ?", (row.number,)).fetchone()
+        if not bundle:
             return Refusal.EMPTY
         if asked.token is not None and not self._use(row, asked.token, USES[Purpose.TAKE]):
             return Refusal.TOKEN
+        oldest = self._raw.execute(
+            "SELECT number, key FROM keys WHERE queue = ? ORDER BY number LIMIT 1", (row.number,)
+        ).fetchone()
         if oldest is None:
-            return op.Taken(last_resort, last_resort=True, left=0)
+            return op.Taken(bundle, b"", left=0)
         self._raw.execute("DELETE FROM keys WHERE number = ?", (oldest[0],))
-        return op.Taken(oldest[1], last_resort=False, left=self._keys_of(row))
+        return op.Taken(bundle, oldest[1], left=self._keys_of(row))
 
     def _keys_of(self, row: QueueRow) -> int:
         return int(self._raw.execute("SELECT count(*) FROM keys WHERE queue = ?", (row.number,)).fetchone()[0])

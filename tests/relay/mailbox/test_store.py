@@ -114,7 +114,7 @@ def test_there_are_so_many_queues_and_a_removed_one_makes_room(store: MailboxSto
 
 def test_a_removed_queue_leaves_nothing_behind(store: MailboxStore) -> None:
     created(store)
-    store.apply([put(1), put(2), op.Acknowledge(RECV, (mid(1),)), op.AddKeys(RECV, (b"key",), b"last")], now=NOW)
+    store.apply([put(1), put(2), op.Acknowledge(RECV, (mid(1),)), op.AddKeys(RECV, (b"key",), b"bundle")], now=NOW)
     assert do(store, op.Remove(RECV)) is True
     assert store.usage().messages == 0
     assert store.usage().earliest_end is None
@@ -229,23 +229,26 @@ def test_a_message_whose_time_is_over_may_come_again_before_the_sweep(store: Mai
 # --- keys and tokens --------------------------------------------------------------------------------------------------
 
 
-def test_each_key_is_handed_out_once_and_then_the_last_resort(store: MailboxStore) -> None:
+def test_each_key_is_handed_out_once_with_the_bundle_and_then_the_bundle_alone(store: MailboxStore) -> None:
     created(store)
     take = op.TakeKey(SEND, WRITER)
+    assert do(store, op.AddKeys(RECV, (b"one",), b"")) == 1
     assert do(store, take) is Refusal.EMPTY
-    assert do(store, op.AddKeys(RECV, (b"one", b"two"), b"last")) == 2
+    assert do(store, op.AddKeys(RECV, (b"two",), b"bundle")) == 2
     assert do(store, op.AddKeys(RECV, (b"three",), b"")) == 3
     assert store.apply([take] * 5, now=NOW) == [
-        op.Taken(b"one", last_resort=False, left=2),
-        op.Taken(b"two", last_resort=False, left=1),
-        op.Taken(b"three", last_resort=False, left=0),
-        op.Taken(b"last", last_resort=True, left=0),
-        op.Taken(b"last", last_resort=True, left=0),
+        op.Taken(b"bundle", b"one", left=2),
+        op.Taken(b"bundle", b"two", left=1),
+        op.Taken(b"bundle", b"three", left=0),
+        op.Taken(b"bundle", b"", left=0),
+        op.Taken(b"bundle", b"", left=0),
     ]
+    assert do(store, op.AddKeys(RECV, (), b"newer")) == 0
+    assert do(store, take) == op.Taken(b"newer", b"", left=0)
     assert do(store, op.TakeKey(SEND, None)) is Refusal.GONE
     too_many = (b"key",) * (limits.MAILBOX_QUEUE_KEYS + 1)
     assert do(store, op.AddKeys(RECV, too_many, b"other")) is Refusal.QUOTA
-    assert do(store, take) == op.Taken(b"last", last_resort=True, left=0)
+    assert do(store, take) == op.Taken(b"newer", b"", left=0)
 
 
 def test_a_token_is_good_for_one_message_and_one_key(store: MailboxStore) -> None:
@@ -254,9 +257,9 @@ def test_a_token_is_good_for_one_message_and_one_key(store: MailboxStore) -> Non
     def by(token: bytes, number: int) -> op.Deposit:
         return op.Deposit(SEND, mid(number), bytes(SMALL), NOW + DAY, None, token)
 
-    do(store, op.AddKeys(RECV, (b"one",), b"last"))
+    do(store, op.AddKeys(RECV, (b"one",), b"bundle"))
     take = op.TakeKey(SEND, None, TOKEN)
-    assert do(store, take) == op.Taken(b"one", last_resort=False, left=0)
+    assert do(store, take) == op.Taken(b"bundle", b"one", left=0)
     assert do(store, take) is Refusal.TOKEN
     assert do(store, by(TOKEN, 1)) == op.Deposited(1, new=True)
     assert do(store, by(TOKEN, 1)) == op.Deposited(1, new=False)
@@ -276,13 +279,13 @@ def test_a_token_is_good_for_one_message_and_one_key(store: MailboxStore) -> Non
 def test_what_was_answered_is_there_after_the_store_was_opened_again(make: Make) -> None:
     first = make(BOUNDS)
     created(first)
-    first.apply([put(1), put(2), op.Acknowledge(RECV, (mid(1),)), op.AddKeys(RECV, (b"one",), b"last")], now=NOW)
+    first.apply([put(1), put(2), op.Acknowledge(RECV, (mid(1),)), op.AddKeys(RECV, (b"one",), b"bundle")], now=NOW)
     first.close()
     second = make(BOUNDS)
     assert fetched(second) == [2]
     assert do(second, put(1)) == op.Deposited(1, new=False)
     assert do(second, put(3)) == op.Deposited(3, new=True)
-    assert do(second, op.TakeKey(SEND, WRITER)) == op.Taken(b"one", last_resort=False, left=0)
+    assert do(second, op.TakeKey(SEND, WRITER)) == op.Taken(b"bundle", b"one", left=0)
     assert (second.usage().queues, second.usage().messages) == (1, 2)
 
 

@@ -150,14 +150,14 @@ class Ack(_message.Message):
     def __init__(self, recv_id: _Optional[bytes] = ..., mids: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Stock(_message.Message):
-    __slots__ = ("recv_id", "keys", "last_resort")
+    __slots__ = ("recv_id", "keys", "bundle")
     RECV_ID_FIELD_NUMBER: _ClassVar[int]
     KEYS_FIELD_NUMBER: _ClassVar[int]
-    LAST_RESORT_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_FIELD_NUMBER: _ClassVar[int]
     recv_id: bytes
     keys: _containers.RepeatedScalarFieldContainer[bytes]
-    last_resort: bytes
-    def __init__(self, recv_id: _Optional[bytes] = ..., keys: _Optional[_Iterable[bytes]] = ..., last_resort: _Optional[bytes] = ...) -> None: ...
+    bundle: bytes
+    def __init__(self, recv_id: _Optional[bytes] = ..., keys: _Optional[_Iterable[bytes]] = ..., bundle: _Optional[bytes] = ...) -> None: ...
 
 class Take(_message.Message):
     __slots__ = ("send_id", "subject", "proof")
@@ -266,14 +266,14 @@ class Held(_message.Message):
     def __init__(self, mids: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Key(_message.Message):
-    __slots__ = ("key", "last_resort", "left")
-    KEY_FIELD_NUMBER: _ClassVar[int]
-    LAST_RESORT_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("bundle", "one_time", "left")
+    BUNDLE_FIELD_NUMBER: _ClassVar[int]
+    ONE_TIME_FIELD_NUMBER: _ClassVar[int]
     LEFT_FIELD_NUMBER: _ClassVar[int]
-    key: bytes
-    last_resort: bool
+    bundle: bytes
+    one_time: bytes
     left: int
-    def __init__(self, key: _Optional[bytes] = ..., last_resort: bool = ..., left: _Optional[int] = ...) -> None: ...
+    def __init__(self, bundle: _Optional[bytes] = ..., one_time: _Optional[bytes] = ..., left: _Optional[int] = ...) -> None: ...
 
 class Challenge(_message.Message):
     __slots__ = ("challenge",)
