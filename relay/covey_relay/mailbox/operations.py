@@ -50,7 +50,10 @@ class Create:
 
 @dataclass(frozen=True, slots=True)
 class FindOwned:
-    """-> Found | GONE. Also notes that the owner still cares for the queue."""
+    """-> Found | GONE. Changes nothing: nobody has shown yet that he is the owner.
+
+    `Fetch`, `Acknowledge`, `Rotate`, `AddKeys` and a repeated `Create` note that the owner still cares for the queue.
+    """
 
     recv_id: bytes
 

@@ -44,8 +44,10 @@ class Transaction:
         """See `operations.Create`."""
         row = self._rows.find("recv_key", asked.recv_key)
         if row is not None:
-            same = _admission(row.admit) == asked.admit
-            return op.Created(row.recv_id, row.send_id) if same else Refusal.GONE
+            if _admission(row.admit) != asked.admit:
+                return Refusal.GONE
+            self._cared_for(row.recv_id)
+            return op.Created(row.recv_id, row.send_id)
         if self._rows.queues >= self._bounds.queues:
             return Refusal.QUEUES
         self._raw.execute(
@@ -67,8 +69,6 @@ class Transaction:
         row = self._rows.find("recv_id", asked.recv_id)
         if row is None:
             return Refusal.GONE
-        if row.asked != self._now // _DAY_SECONDS:
-            row.asked, row.changed = self._now // _DAY_SECONDS, True
         return op.Found(Queue(row.recv_key, _admission(row.admit), row.messages))
 
     def find_written(self, asked: op.FindWritten) -> Outcome:
@@ -81,7 +81,7 @@ class Transaction:
 
     def rotate(self, asked: op.Rotate) -> Outcome:
         """See `operations.Rotate`."""
-        row = self._rows.find("recv_id", asked.recv_id)
+        row = self._cared_for(asked.recv_id)
         if row is None:
             return Refusal.GONE
         row.admit, row.send_key = encode_command(New(row.recv_key, asked.admit)), _send_key(asked.admit)
@@ -103,6 +103,13 @@ class Transaction:
             return Refusal.GONE
         self._remove(row)
         return True
+
+    def _cared_for(self, recv_id: bytes) -> QueueRow | None:
+        """Return the queue, and note that its owner asked for it today."""
+        row = self._rows.find("recv_id", recv_id)
+        if row is not None and row.asked != self._now // _DAY_SECONDS:
+            row.asked, row.changed = self._now // _DAY_SECONDS, True
+        return row
 
     def _remove(self, row: QueueRow) -> None:
         self._raw.execute("DELETE FROM messages WHERE place BETWEEN ? AND ?", (row.first_place, row.last_place))
@@ -147,7 +154,7 @@ class Transaction:
 
     def fetch(self, asked: op.Fetch) -> Outcome:
         """See `operations.Fetch`."""
-        row = self._rows.find("recv_id", asked.recv_id)
+        row = self._cared_for(asked.recv_id)
         if row is None:
             return Refusal.GONE
         found: list[StoredMessage] = []
@@ -168,7 +175,7 @@ class Transaction:
 
     def acknowledge(self, asked: op.Acknowledge) -> Outcome:
         """See `operations.Acknowledge`."""
-        row = self._rows.find("recv_id", asked.recv_id)
+        row = self._cared_for(asked.recv_id)
         if row is None:
             return Refusal.GONE
         looked = ((mid, self._lying(row, mid)) for mid in asked.mids)
@@ -203,7 +210,7 @@ class Transaction:
 
     def add_keys(self, asked: op.AddKeys) -> Outcome:
         """See `operations.AddKeys`."""
-        row = self._rows.find("recv_id", asked.recv_id)
+        row = self._cared_for(asked.recv_id)
         if row is None:
             return Refusal.GONE
         count = self._keys_of(row) + len(asked.keys)
