@@ -1,8 +1,12 @@
 // A js-libp2p peer of the NAT tests: node peer.js relay|node LISTEN [ANNOUNCE...]
 // It takes the commands of tests/interop/go/main.go, but "reach": js-libp2p asks AutoNAT v2 servers by itself about the
-// addresses that it announces, whenever it connects to one.
+// addresses that it announces, whenever it connects to one. One command more:
+//   {"do": "confirm"}   take the address that others saw QUIC come from for one of ours; js-libp2p itself tells of no
+//                       address that AutoNAT did not prove, and AutoNAT proves none behind a NAT
+// It speaks QUIC alone when LISTEN does, TCP alone otherwise.
 import { createInterface } from 'node:readline'
 import { noise } from '@chainsafe/libp2p-noise'
+import { quic } from '@chainsafe/libp2p-quic'
 import { yamux } from '@chainsafe/libp2p-yamux'
 import { autoNATv2 } from '@libp2p/autonat-v2'
 import { circuitRelayServer, circuitRelayTransport } from '@libp2p/circuit-relay-v2'
@@ -18,6 +22,7 @@ import { createLibp2p } from 'libp2p'
 const ECHO = '/covey-test/echo/1'
 const say = (event) => process.stdout.write(JSON.stringify(event) + '\n')
 const [role, address, ...appendAnnounce] = process.argv.slice(2)
+const carrier = address.endsWith('/quic-v1') ? quic() : tcp()
 const privateKey = await generateKeyPair('Ed25519')
 let node
 
@@ -26,7 +31,7 @@ async function start (...circuits) {
   node = await createLibp2p({
     privateKey,
     addresses: { listen: [address, ...circuits], appendAnnounce },
-    transports: role === 'relay' ? [tcp()] : [tcp(), circuitRelayTransport()],
+    transports: role === 'relay' ? [carrier] : [carrier, circuitRelayTransport()],
     connectionEncrypters: [noise()],
     streamMuxers: [yamux()],
     services: {
@@ -92,7 +97,21 @@ async function waitDirect ({ peer }) {
   told()
 }
 
-const commands = { reserve, dial, echo, wait_direct: waitDirect }
+async function confirm () {
+  await start()
+  const { addressManager } = node.components
+  const told = () => {
+    const found = addressManager.getAddressesWithMetadata().find(({ type, multiaddr: at }) => type === 'observed' && at.toString().endsWith('/quic-v1'))
+    if (found == null) return
+    node.removeEventListener('peer:identify', told)
+    addressManager.confirmObservedAddr(found.multiaddr)
+    say({ event: 'confirmed', addr: found.multiaddr.toString() })
+  }
+  node.addEventListener('peer:identify', told)
+  told()
+}
+
+const commands = { reserve, dial, echo, confirm, wait_direct: waitDirect }
 if (role === 'relay') await start()
 say({ event: 'ready', peer: peerIdFromPrivateKey(privateKey).toString(), addrs: node?.getMultiaddrs().map(String) ?? [] })
 for await (const line of createInterface({ input: process.stdin })) {
