@@ -15,6 +15,9 @@ from google.protobuf.message import DecodeError
 from covey_core.errors import ProtocolViolation
 from covey_node import limits
 from covey_node.crypto.primitives import check_ed25519
+from covey_node.protocol.mailboxes import Mailboxes as Mailboxes
+from covey_node.protocol.mailboxes import Replica as Replica
+from covey_node.protocol.mailboxes import mailboxes_from_pb, mailboxes_to_pb
 from covey_node.protocol.pb import content_pb2 as pb
 
 
@@ -77,21 +80,23 @@ class Reachability:
 class ContactRequest:
     """The first content of a new acquaintance; `token` (16 bytes) comes from an invite, else it is empty.
 
-    `addrs` are for the answer; where the sender is later is told only after it was accepted.
+    `addrs` and `mailboxes` are for the answer; where the sender is later is told only after it was accepted.
     """
 
     token: bytes = field(repr=False)
     name: str
     intro: str
     addrs: tuple[str, ...] = ()
+    mailboxes: Mailboxes | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ContactAccept:
-    """The answer yes: the sender's name and where it can be found."""
+    """The answer yes: the sender's name, where it can be found, and where mail for it can be left."""
 
     name: str
     reachability: Reachability | None = None
+    mailboxes: Mailboxes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,18 @@ class ContactRefuse:
     """The answer no."""
 
 
-Body = Text | Reaction | Edit | Delete | Receipt | ContactRequest | ContactAccept | ContactRefuse | Reachability
+Body = (
+    Text
+    | Reaction
+    | Edit
+    | Delete
+    | Receipt
+    | ContactRequest
+    | ContactAccept
+    | ContactRefuse
+    | Reachability
+    | Mailboxes
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,17 +149,15 @@ def encode_content(content: Content) -> bytes:
             kind = pb.Receipt.Kind.Name(body.kind.value)
             message.receipt.CopyFrom(pb.Receipt(kind=kind, message_ids=body.message_ids))
         case ContactRequest():
-            message.contact_request.CopyFrom(
-                pb.ContactRequest(token=body.token, name=body.name, intro=body.intro, addrs=body.addrs)
-            )
+            message.contact_request.CopyFrom(_request_to_pb(body))
         case ContactAccept():
-            message.contact_accept.CopyFrom(pb.ContactAccept(name=body.name))
-            if body.reachability:
-                message.contact_accept.reachability.CopyFrom(_reachability_to_pb(body.reachability))
+            message.contact_accept.CopyFrom(_accept_to_pb(body))
         case ContactRefuse():
             message.contact_refuse.CopyFrom(pb.ContactRefuse())
         case Reachability():
             message.reachability.CopyFrom(_reachability_to_pb(body))
+        case Mailboxes():
+            message.mailboxes.CopyFrom(mailboxes_to_pb(body))
         case _:
             assert_never(body)
     return message.SerializeToString()
@@ -195,16 +209,20 @@ def _decode_body(message: pb.Content) -> Body:
                 name=_text(request.name, limits.NAME_BYTES, "name"),
                 intro=_text(request.intro, limits.INTRO_BYTES, "intro"),
                 addrs=decode_addrs(request.addrs),
+                mailboxes=_optional_mailboxes(request),
             )
         case "contact_accept":
             return ContactAccept(
                 name=_text(message.contact_accept.name, limits.NAME_BYTES, "name"),
                 reachability=_optional_reachability(message.contact_accept),
+                mailboxes=_optional_mailboxes(message.contact_accept),
             )
         case "contact_refuse":
             return ContactRefuse()
         case "reachability":
             return _reachability_from_pb(message.reachability)
+        case "mailboxes":
+            return mailboxes_from_pb(message.mailboxes)
         case _:
             raise ProtocolViolation("content of an unknown kind")
 
@@ -219,8 +237,28 @@ def _decode_receipt(receipt: pb.Receipt) -> Receipt:
     return Receipt(kind, tuple(_target(item) for item in receipt.message_ids))
 
 
+def _request_to_pb(body: ContactRequest) -> pb.ContactRequest:
+    message = pb.ContactRequest(token=body.token, name=body.name, intro=body.intro, addrs=body.addrs)
+    if body.mailboxes:
+        message.mailboxes.CopyFrom(mailboxes_to_pb(body.mailboxes))
+    return message
+
+
+def _accept_to_pb(body: ContactAccept) -> pb.ContactAccept:
+    message = pb.ContactAccept(name=body.name)
+    if body.reachability:
+        message.reachability.CopyFrom(_reachability_to_pb(body.reachability))
+    if body.mailboxes:
+        message.mailboxes.CopyFrom(mailboxes_to_pb(body.mailboxes))
+    return message
+
+
 def _optional_reachability(message: pb.ContactAccept) -> Reachability | None:
     return _reachability_from_pb(message.reachability) if message.HasField("reachability") else None
+
+
+def _optional_mailboxes(message: pb.ContactRequest | pb.ContactAccept) -> Mailboxes | None:
+    return mailboxes_from_pb(message.mailboxes) if message.HasField("mailboxes") else None
 
 
 def _reachability_from_pb(message: pb.Reachability) -> Reachability:

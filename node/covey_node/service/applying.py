@@ -18,6 +18,7 @@ from covey_node.protocol.contents import (
     Content,
     Delete,
     Edit,
+    Mailboxes,
     Reachability,
     Reaction,
     Receipt,
@@ -88,8 +89,10 @@ def safe_alias(name: str) -> str:
     return "" if contacts.fold(alias) in _OURS else alias
 
 
-def apply(tx: Tx, effects: Effects, own: Own, contact: ContactRow, content: Content, *, path: str) -> Outcome:
-    """Do what a content says; return what the sender is told."""
+def apply(
+    tx: Tx, effects: Effects, own: Own, contact: ContactRow, content: Content, *, path: str, device_key: bytes
+) -> Outcome:
+    """Do what a content of a contact's device (its key, 32 bytes) says; return what the sender is told."""
     body = content.body
     match body:
         case ContactRequest():
@@ -109,9 +112,11 @@ def apply(tx: Tx, effects: Effects, own: Own, contact: ContactRow, content: Cont
         case Delete():
             _delete(tx, effects, own, contact, body)
         case Receipt():
-            _receipt(tx, effects, own, contact, body)
+            _receipt(tx, effects, own, contact, device_key, body)
         case Reachability():
             _reachable_at(tx, contact, body)
+        case Mailboxes():
+            pass  # known, and of no use to a node that deposits nothing
         case _:
             assert_never(body)
     return Outcome.ACCEPTED
@@ -168,16 +173,16 @@ def _reaction(tx: Tx, effects: Effects, own: Own, contact: ContactRow, body: Rea
             return
 
 
-def _receipt(tx: Tx, effects: Effects, own: Own, contact: ContactRow, body: Receipt) -> None:
+def _receipt(tx: Tx, effects: Effects, own: Own, contact: ContactRow, device_key: bytes, body: Receipt) -> None:
+    """One device has messages: what was on its way to it is done, and they have been delivered, or read."""
     status = Status.READ if body.kind is ReceiptKind.READ else Status.DELIVERED
     for message_id in body.message_ids:
         row = messages.find(tx, contact.id, message_id, outgoing=True)
         if row is None:
             continue
-        moved = messages.move(tx, row.id, status, now=own.now())
-        if moved is not None:
-            for delivery in deliveries.of_message(tx, row.id):
-                deliveries.finish(tx, delivery.id, Status.DELIVERED, now=own.now())
+        done = [item.id for item in deliveries.of_message(tx, row.id) if item.device_key == device_key]
+        moved = [deliveries.finish(tx, row_id, Status.DELIVERED, now=own.now()) for row_id in done]
+        if messages.move(tx, row.id, status, now=own.now()) is not None or any(moved):
             effects.message(row.id)
 
 

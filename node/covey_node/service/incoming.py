@@ -172,7 +172,9 @@ class _Opener:
             content = decode_content(plaintext)
         except ProtocolViolation:
             return Outcome.ACCEPTED  # authentic and unusable: it must not come again
-        return applying.apply(self._tx, self._effects, self._own, contact, content, path=self._path)
+        return applying.apply(
+            self._tx, self._effects, self._own, contact, content, path=self._path, device_key=self._device_key
+        )
 
     def _reject(self, reason: RatchetReject) -> Outcome:
         self._rejects.append(reason)

@@ -5,10 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from covey_core.errors import ProtocolViolation
+from covey_core.peers import peer_id_bytes, peer_id_of
 from covey_node import limits
 from covey_node.crypto.primitives import ed25519_public
 from covey_node.protocol import contents
 from covey_node.protocol.pb import content_pb2 as pb
+from covey_node.protocol.pb import mailboxes_pb2 as mailboxes_pb
 
 ids = st.binary(min_size=16, max_size=16)
 keys = st.binary(min_size=32, max_size=32)
@@ -20,6 +22,29 @@ reachabilities = st.builds(
     record_key=record_keys,
     record_secret=keys,
     addrs=st.lists(st.text(max_size=60), max_size=limits.ADDRS_MAX).map(tuple),
+)
+relays = st.binary(min_size=32, max_size=32).map(lambda key: peer_id_bytes(peer_id_of(key)))
+mailboxes = st.builds(
+    contents.Mailboxes,
+    number=st.integers(1, limits.MAILBOX_SET_NUMBER_MAX),
+    secret=keys,
+    replicas=st.lists(
+        st.builds(
+            contents.Replica,
+            relay=relays,
+            addrs=st.lists(st.text(min_size=1, max_size=60), max_size=limits.MAILBOX_ADDRS_MAX).map(tuple),
+            send_id=st.binary(min_size=24, max_size=24),
+        ),
+        min_size=1,
+        max_size=limits.MAILBOX_REPLICAS_MAX,
+        unique_by=lambda one: one.relay,
+    ).map(tuple),
+)
+taken_back = st.builds(
+    contents.Mailboxes,
+    number=st.integers(1, limits.MAILBOX_SET_NUMBER_MAX),
+    secret=st.just(b""),
+    replicas=st.just(()),
 )
 bodies = st.one_of(
     st.builds(contents.Text, text=texts, reply_to=st.none() | ids),
@@ -37,10 +62,18 @@ bodies = st.one_of(
         name=names,
         intro=texts.filter(lambda text: len(text.encode()) <= limits.INTRO_BYTES),
         addrs=st.lists(st.text(max_size=60), max_size=limits.ADDRS_MAX).map(tuple),
+        mailboxes=st.none() | mailboxes,
     ),
-    st.builds(contents.ContactAccept, name=names, reachability=st.none() | reachabilities),
+    st.builds(
+        contents.ContactAccept,
+        name=names,
+        reachability=st.none() | reachabilities,
+        mailboxes=st.none() | mailboxes,
+    ),
     st.just(contents.ContactRefuse()),
     reachabilities,
+    mailboxes,
+    taken_back,
 )
 
 
@@ -70,6 +103,43 @@ def test_a_flipped_bit_decodes_or_is_a_violation(message_id: bytes, body: conten
 
 def _content(**fields: object) -> bytes:
     return pb.Content(message_id=b"i" * 16, sent_at_ms=1, **fields).SerializeToString()  # type: ignore[arg-type]
+
+
+def _replica(number: int = 1, **fields: object) -> mailboxes_pb.Replica:
+    values = {"relay": peer_id_bytes(peer_id_of(bytes([number]) * 32)), "send_id": b"q" * 24, **fields}
+    return mailboxes_pb.Replica(**values)  # type: ignore[arg-type]
+
+
+def _set(*replicas: mailboxes_pb.Replica, number: int = 1, secret: bytes = b"s" * 32) -> mailboxes_pb.Mailboxes:
+    return mailboxes_pb.Mailboxes(number=number, secret=secret, replicas=replicas)
+
+
+def test_the_sets_that_the_violations_below_are_made_of_are_good() -> None:
+    assert contents.decode_content(_content(mailboxes=_set(_replica(), _replica(2))))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        _content(mailboxes=_set(_replica(), number=0)),
+        _content(mailboxes=_set(_replica(), number=limits.MAILBOX_SET_NUMBER_MAX + 1)),
+        _content(mailboxes=_set(_replica(), secret=b"s" * 31)),
+        _content(mailboxes=_set(_replica(), secret=b"")),
+        _content(mailboxes=_set()),
+        _content(mailboxes=_set(_replica(), _replica())),
+        _content(mailboxes=_set(*(_replica(number) for number in range(limits.MAILBOX_REPLICAS_MAX + 1)))),
+        _content(mailboxes=_set(_replica(send_id=b"q" * 23))),
+        _content(mailboxes=_set(_replica(relay=b"\x00\x24"))),
+        _content(mailboxes=_set(_replica(addrs=["/dns4/a"] * (limits.MAILBOX_ADDRS_MAX + 1)))),
+        _content(mailboxes=_set(_replica(addrs=["a" * (limits.MAILBOX_ADDR_BYTES + 1)]))),
+        _content(mailboxes=_set(_replica(addrs=[""]))),
+        _content(contact_request=pb.ContactRequest(mailboxes=_set())),
+        _content(contact_accept=pb.ContactAccept(mailboxes=_set())),
+    ],
+)
+def test_a_set_of_mailboxes_that_breaks_a_rule_is_a_violation(data: bytes) -> None:
+    with pytest.raises(ProtocolViolation):
+        contents.decode_content(data)
 
 
 @pytest.mark.parametrize(
@@ -111,3 +181,6 @@ def test_secrets_do_not_show_in_a_repr() -> None:
     assert "\\x11" not in repr(reach)
     assert "\\x22" not in repr(reach)
     assert "\\x33" not in repr(request)
+    told = contents.Mailboxes(1, b"\x44" * 32, (contents.Replica(b"relay", (), b"\x55" * 24),))
+    assert "\\x44" not in repr(told)
+    assert "\\x55" not in repr(told)

@@ -22,35 +22,36 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from covey_node.protocol.pb import mailboxes_pb2 as covey__node_dot_protocol_dot_pb_dot_mailboxes__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$covey_node/protocol/pb/content.proto\x12\x12\x63ovey.node.content\"\xab\x04\n\x07\x43ontent\x12\x12\n\nmessage_id\x18\x01 \x01(\x0c\x12\x12\n\nsent_at_ms\x18\x02 \x01(\x04\x12\x19\n\x11\x64isappear_seconds\x18\x03 \x01(\r\x12(\n\x04text\x18\n \x01(\x0b\x32\x18.covey.node.content.TextH\x00\x12\x30\n\x08reaction\x18\x0b \x01(\x0b\x32\x1c.covey.node.content.ReactionH\x00\x12(\n\x04\x65\x64it\x18\x0c \x01(\x0b\x32\x18.covey.node.content.EditH\x00\x12,\n\x06\x64\x65lete\x18\r \x01(\x0b\x32\x1a.covey.node.content.DeleteH\x00\x12.\n\x07receipt\x18\x0e \x01(\x0b\x32\x1b.covey.node.content.ReceiptH\x00\x12=\n\x0f\x63ontact_request\x18\x14 \x01(\x0b\x32\".covey.node.content.ContactRequestH\x00\x12;\n\x0e\x63ontact_accept\x18\x15 \x01(\x0b\x32!.covey.node.content.ContactAcceptH\x00\x12;\n\x0e\x63ontact_refuse\x18\x16 \x01(\x0b\x32!.covey.node.content.ContactRefuseH\x00\x12\x38\n\x0creachability\x18\x17 \x01(\x0b\x32 .covey.node.content.ReachabilityH\x00\x42\x06\n\x04\x62ody\"&\n\x04Text\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x10\n\x08reply_to\x18\x02 \x01(\x0c\")\n\x08Reaction\x12\x0e\n\x06target\x18\x01 \x01(\x0c\x12\r\n\x05\x65moji\x18\x02 \x01(\t\"$\n\x04\x45\x64it\x12\x0e\n\x06target\x18\x01 \x01(\x0c\x12\x0c\n\x04text\x18\x02 \x01(\t\"\x18\n\x06\x44\x65lete\x12\x0e\n\x06target\x18\x01 \x01(\x0c\"|\n\x07Receipt\x12.\n\x04kind\x18\x01 \x01(\x0e\x32 .covey.node.content.Receipt.Kind\x12\x13\n\x0bmessage_ids\x18\x02 \x03(\x0c\",\n\x04Kind\x12\x0b\n\x07UNKNOWN\x10\x00\x12\r\n\tDELIVERED\x10\x01\x12\x08\n\x04READ\x10\x02\"K\n\x0e\x43ontactRequest\x12\r\n\x05token\x18\x01 \x01(\x0c\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05intro\x18\x03 \x01(\t\x12\r\n\x05\x61\x64\x64rs\x18\x04 \x03(\t\"U\n\rContactAccept\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x36\n\x0creachability\x18\x02 \x01(\x0b\x32 .covey.node.content.Reachability\"\x0f\n\rContactRefuse\"H\n\x0cReachability\x12\x12\n\nrecord_key\x18\x01 \x01(\x0c\x12\x15\n\rrecord_secret\x18\x02 \x01(\x0c\x12\r\n\x05\x61\x64\x64rs\x18\x03 \x03(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$covey_node/protocol/pb/content.proto\x12\x12\x63ovey.node.content\x1a&covey_node/protocol/pb/mailboxes.proto\"\xe1\x04\n\x07\x43ontent\x12\x12\n\nmessage_id\x18\x01 \x01(\x0c\x12\x12\n\nsent_at_ms\x18\x02 \x01(\x04\x12\x19\n\x11\x64isappear_seconds\x18\x03 \x01(\r\x12(\n\x04text\x18\n \x01(\x0b\x32\x18.covey.node.content.TextH\x00\x12\x30\n\x08reaction\x18\x0b \x01(\x0b\x32\x1c.covey.node.content.ReactionH\x00\x12(\n\x04\x65\x64it\x18\x0c \x01(\x0b\x32\x18.covey.node.content.EditH\x00\x12,\n\x06\x64\x65lete\x18\r \x01(\x0b\x32\x1a.covey.node.content.DeleteH\x00\x12.\n\x07receipt\x18\x0e \x01(\x0b\x32\x1b.covey.node.content.ReceiptH\x00\x12=\n\x0f\x63ontact_request\x18\x14 \x01(\x0b\x32\".covey.node.content.ContactRequestH\x00\x12;\n\x0e\x63ontact_accept\x18\x15 \x01(\x0b\x32!.covey.node.content.ContactAcceptH\x00\x12;\n\x0e\x63ontact_refuse\x18\x16 \x01(\x0b\x32!.covey.node.content.ContactRefuseH\x00\x12\x38\n\x0creachability\x18\x17 \x01(\x0b\x32 .covey.node.content.ReachabilityH\x00\x12\x34\n\tmailboxes\x18\x18 \x01(\x0b\x32\x1f.covey.node.mailboxes.MailboxesH\x00\x42\x06\n\x04\x62ody\"&\n\x04Text\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x10\n\x08reply_to\x18\x02 \x01(\x0c\")\n\x08Reaction\x12\x0e\n\x06target\x18\x01 \x01(\x0c\x12\r\n\x05\x65moji\x18\x02 \x01(\t\"$\n\x04\x45\x64it\x12\x0e\n\x06target\x18\x01 \x01(\x0c\x12\x0c\n\x04text\x18\x02 \x01(\t\"\x18\n\x06\x44\x65lete\x12\x0e\n\x06target\x18\x01 \x01(\x0c\"|\n\x07Receipt\x12.\n\x04kind\x18\x01 \x01(\x0e\x32 .covey.node.content.Receipt.Kind\x12\x13\n\x0bmessage_ids\x18\x02 \x03(\x0c\",\n\x04Kind\x12\x0b\n\x07UNKNOWN\x10\x00\x12\r\n\tDELIVERED\x10\x01\x12\x08\n\x04READ\x10\x02\"\x7f\n\x0e\x43ontactRequest\x12\r\n\x05token\x18\x01 \x01(\x0c\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05intro\x18\x03 \x01(\t\x12\r\n\x05\x61\x64\x64rs\x18\x04 \x03(\t\x12\x32\n\tmailboxes\x18\x05 \x01(\x0b\x32\x1f.covey.node.mailboxes.Mailboxes\"\x89\x01\n\rContactAccept\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x36\n\x0creachability\x18\x02 \x01(\x0b\x32 .covey.node.content.Reachability\x12\x32\n\tmailboxes\x18\x03 \x01(\x0b\x32\x1f.covey.node.mailboxes.Mailboxes\"\x0f\n\rContactRefuse\"H\n\x0cReachability\x12\x12\n\nrecord_key\x18\x01 \x01(\x0c\x12\x15\n\rrecord_secret\x18\x02 \x01(\x0c\x12\r\n\x05\x61\x64\x64rs\x18\x03 \x03(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'covey_node.protocol.pb.content_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CONTENT']._serialized_start=61
-  _globals['_CONTENT']._serialized_end=616
-  _globals['_TEXT']._serialized_start=618
-  _globals['_TEXT']._serialized_end=656
-  _globals['_REACTION']._serialized_start=658
-  _globals['_REACTION']._serialized_end=699
-  _globals['_EDIT']._serialized_start=701
-  _globals['_EDIT']._serialized_end=737
-  _globals['_DELETE']._serialized_start=739
-  _globals['_DELETE']._serialized_end=763
-  _globals['_RECEIPT']._serialized_start=765
-  _globals['_RECEIPT']._serialized_end=889
-  _globals['_RECEIPT_KIND']._serialized_start=845
-  _globals['_RECEIPT_KIND']._serialized_end=889
-  _globals['_CONTACTREQUEST']._serialized_start=891
-  _globals['_CONTACTREQUEST']._serialized_end=966
-  _globals['_CONTACTACCEPT']._serialized_start=968
-  _globals['_CONTACTACCEPT']._serialized_end=1053
-  _globals['_CONTACTREFUSE']._serialized_start=1055
-  _globals['_CONTACTREFUSE']._serialized_end=1070
-  _globals['_REACHABILITY']._serialized_start=1072
-  _globals['_REACHABILITY']._serialized_end=1144
+  _globals['_CONTENT']._serialized_start=101
+  _globals['_CONTENT']._serialized_end=710
+  _globals['_TEXT']._serialized_start=712
+  _globals['_TEXT']._serialized_end=750
+  _globals['_REACTION']._serialized_start=752
+  _globals['_REACTION']._serialized_end=793
+  _globals['_EDIT']._serialized_start=795
+  _globals['_EDIT']._serialized_end=831
+  _globals['_DELETE']._serialized_start=833
+  _globals['_DELETE']._serialized_end=857
+  _globals['_RECEIPT']._serialized_start=859
+  _globals['_RECEIPT']._serialized_end=983
+  _globals['_RECEIPT_KIND']._serialized_start=939
+  _globals['_RECEIPT_KIND']._serialized_end=983
+  _globals['_CONTACTREQUEST']._serialized_start=985
+  _globals['_CONTACTREQUEST']._serialized_end=1112
+  _globals['_CONTACTACCEPT']._serialized_start=1115
+  _globals['_CONTACTACCEPT']._serialized_end=1252
+  _globals['_CONTACTREFUSE']._serialized_start=1254
+  _globals['_CONTACTREFUSE']._serialized_end=1269
+  _globals['_REACHABILITY']._serialized_start=1271
+  _globals['_REACHABILITY']._serialized_end=1343
 # @@protoc_insertion_point(module_scope)

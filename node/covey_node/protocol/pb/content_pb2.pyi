@@ -1,3 +1,4 @@
+from covey_node.protocol.pb import mailboxes_pb2 as _mailboxes_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -8,7 +9,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Content(_message.Message):
-    __slots__ = ("message_id", "sent_at_ms", "disappear_seconds", "text", "reaction", "edit", "delete", "receipt", "contact_request", "contact_accept", "contact_refuse", "reachability")
+    __slots__ = ("message_id", "sent_at_ms", "disappear_seconds", "text", "reaction", "edit", "delete", "receipt", "contact_request", "contact_accept", "contact_refuse", "reachability", "mailboxes")
     MESSAGE_ID_FIELD_NUMBER: _ClassVar[int]
     SENT_AT_MS_FIELD_NUMBER: _ClassVar[int]
     DISAPPEAR_SECONDS_FIELD_NUMBER: _ClassVar[int]
@@ -21,6 +22,7 @@ class Content(_message.Message):
     CONTACT_ACCEPT_FIELD_NUMBER: _ClassVar[int]
     CONTACT_REFUSE_FIELD_NUMBER: _ClassVar[int]
     REACHABILITY_FIELD_NUMBER: _ClassVar[int]
+    MAILBOXES_FIELD_NUMBER: _ClassVar[int]
     message_id: bytes
     sent_at_ms: int
     disappear_seconds: int
@@ -33,7 +35,8 @@ class Content(_message.Message):
     contact_accept: ContactAccept
     contact_refuse: ContactRefuse
     reachability: Reachability
-    def __init__(self, message_id: _Optional[bytes] = ..., sent_at_ms: _Optional[int] = ..., disappear_seconds: _Optional[int] = ..., text: _Optional[_Union[Text, _Mapping[str, object]]] = ..., reaction: _Optional[_Union[Reaction, _Mapping[str, object]]] = ..., edit: _Optional[_Union[Edit, _Mapping[str, object]]] = ..., delete: _Optional[_Union[Delete, _Mapping[str, object]]] = ..., receipt: _Optional[_Union[Receipt, _Mapping[str, object]]] = ..., contact_request: _Optional[_Union[ContactRequest, _Mapping[str, object]]] = ..., contact_accept: _Optional[_Union[ContactAccept, _Mapping[str, object]]] = ..., contact_refuse: _Optional[_Union[ContactRefuse, _Mapping[str, object]]] = ..., reachability: _Optional[_Union[Reachability, _Mapping[str, object]]] = ...) -> None: ...
+    mailboxes: _mailboxes_pb2.Mailboxes
+    def __init__(self, message_id: _Optional[bytes] = ..., sent_at_ms: _Optional[int] = ..., disappear_seconds: _Optional[int] = ..., text: _Optional[_Union[Text, _Mapping[str, object]]] = ..., reaction: _Optional[_Union[Reaction, _Mapping[str, object]]] = ..., edit: _Optional[_Union[Edit, _Mapping[str, object]]] = ..., delete: _Optional[_Union[Delete, _Mapping[str, object]]] = ..., receipt: _Optional[_Union[Receipt, _Mapping[str, object]]] = ..., contact_request: _Optional[_Union[ContactRequest, _Mapping[str, object]]] = ..., contact_accept: _Optional[_Union[ContactAccept, _Mapping[str, object]]] = ..., contact_refuse: _Optional[_Union[ContactRefuse, _Mapping[str, object]]] = ..., reachability: _Optional[_Union[Reachability, _Mapping[str, object]]] = ..., mailboxes: _Optional[_Union[_mailboxes_pb2.Mailboxes, _Mapping[str, object]]] = ...) -> None: ...
 
 class Text(_message.Message):
     __slots__ = ("text", "reply_to")
@@ -82,24 +85,28 @@ class Receipt(_message.Message):
     def __init__(self, kind: _Optional[_Union[Receipt.Kind, str]] = ..., message_ids: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class ContactRequest(_message.Message):
-    __slots__ = ("token", "name", "intro", "addrs")
+    __slots__ = ("token", "name", "intro", "addrs", "mailboxes")
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     INTRO_FIELD_NUMBER: _ClassVar[int]
     ADDRS_FIELD_NUMBER: _ClassVar[int]
+    MAILBOXES_FIELD_NUMBER: _ClassVar[int]
     token: bytes
     name: str
     intro: str
     addrs: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, token: _Optional[bytes] = ..., name: _Optional[str] = ..., intro: _Optional[str] = ..., addrs: _Optional[_Iterable[str]] = ...) -> None: ...
+    mailboxes: _mailboxes_pb2.Mailboxes
+    def __init__(self, token: _Optional[bytes] = ..., name: _Optional[str] = ..., intro: _Optional[str] = ..., addrs: _Optional[_Iterable[str]] = ..., mailboxes: _Optional[_Union[_mailboxes_pb2.Mailboxes, _Mapping[str, object]]] = ...) -> None: ...
 
 class ContactAccept(_message.Message):
-    __slots__ = ("name", "reachability")
+    __slots__ = ("name", "reachability", "mailboxes")
     NAME_FIELD_NUMBER: _ClassVar[int]
     REACHABILITY_FIELD_NUMBER: _ClassVar[int]
+    MAILBOXES_FIELD_NUMBER: _ClassVar[int]
     name: str
     reachability: Reachability
-    def __init__(self, name: _Optional[str] = ..., reachability: _Optional[_Union[Reachability, _Mapping[str, object]]] = ...) -> None: ...
+    mailboxes: _mailboxes_pb2.Mailboxes
+    def __init__(self, name: _Optional[str] = ..., reachability: _Optional[_Union[Reachability, _Mapping[str, object]]] = ..., mailboxes: _Optional[_Union[_mailboxes_pb2.Mailboxes, _Mapping[str, object]]] = ...) -> None: ...
 
 class ContactRefuse(_message.Message):
     __slots__ = ()
