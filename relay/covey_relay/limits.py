@@ -190,6 +190,63 @@ MAILBOX_FORWARD_BURST = 200
 MAILBOX_SEEN = 16_384
 """Peers and addresses remembered for each of these windows, 150 bytes each."""
 
+MAILBOX_UNANSWERED = 256
+"""Requests of one stream without an answer; then nothing more is read of it."""
+
+MAILBOX_UNANSWERED_BYTES = 256 * 1024
+"""The same in bytes of frames: 60 small deposits; pipelining gains nothing beyond a window."""
+
+MAILBOX_ROUND_PAGES = 4
+"""Pages (GET) of one stream in memory at once, a quarter MiB each."""
+
+MAILBOX_PAGE_BYTES = 63 * 4_112
+"""Blobs in one answer: 63 small, 15 middle or 3 large ones, with 40 bytes each, fit 262,144 bytes."""
+
+MAILBOX_PUSHED_QUEUES = 4
+"""Queues of one stream from which is pushed at once, a page each."""
+
+MAILBOX_STREAM_IDLE_SECONDS = 120.0
+"""A stream without a subscription on which nothing is asked for this long ends."""
+
+MAILBOX_WRITE_BYTES = 64 * 1024
+"""Answers are written in pieces of about this size."""
+
+MAILBOX_WRITE_SECONDS = 30.0
+"""How long a client may take to take one piece: 2 KB a second at least."""
+
+MAILBOX_SUBSCRIPTIONS = 4096
+"""Queues that one stream may be subscribed to, 500 bytes each: more contacts than anybody has."""
+
+MAILBOX_STREAMS = 8192
+"""Mailbox streams in all: two of each connected peer; three tasks, 20 KB each."""
+
+MAILBOX_STREAMS_PER_PEER = 8
+"""Streams of one peer: a client needs one, and for a while one that replaces it."""
+
+MAILBOX_STREAMS_PER_ADDRESS = 256
+"""Streams of one address: throw-away PeerIds of a household, or of one node that takes one for each queue."""
+
+MAILBOX_VERIFIED_AT_ONCE = 16
+"""Signatures checked before other tasks get their turn: 2 ms."""
+
+MAILBOX_SWEEP_SECONDS = 15.0
+"""Between two looks for what is over; each costs three look-ups in indexes when there is nothing."""
+
+MAILBOX_EXPIRED_AT_ONCE = 1000
+"""Messages deleted in one step: about 20 ms, between two commits of others."""
+
+MAILBOX_GIVEN_BACK_AT_ONCE_BYTES = 4 * MIB
+"""Disk space given back in one step: a thousand pages moved."""
+
+MAILBOX_GIVE_BACK_SWEEPS = 20
+"""After so many sweeps (5 minutes) space freed by acknowledgements is given back as well; until then it is used anew."""
+
+MAILBOX_USAGE_SECONDS = 1.0
+"""For how long what was measured of the disk is believed; deposits since then are added."""
+
+MAILBOX_FAILED_RETRY_SECONDS = 60
+"""What is said to whoever asked when the store failed."""
+
 DRAIN_SECONDS = 3.0
 """How long circuits may take to end when the service closes; within the 8 s bound of the process."""
 
