@@ -233,6 +233,28 @@ SPARE_ASK_SECONDS = 300.0  # before a contact that did not help is asked again
 SPARES_MAX = 2  # contacts' nodes kept as relays at once, as many as relays are wanted
 SPARE_ANSWER_SECONDS = 10.0  # hop's answer to a reservation; our own service allows 10 s as well
 
+# --- calls at mailboxes (docs/spec/mailbox.md, "A client") ---
+MAILBOX_UNANSWERED = 256  # requests of one stream without an answer; the relay reads no further
+MAILBOX_WAITING = 1024  # calls to one relay that wait for their turn; further ones fail at once
+MAILBOX_WRITE_BYTES = 64 * 1024  # requests are written together up to about this size
+MAILBOX_CALL_SECONDS = 60  # one call, with connecting, waiting its turn and a second try
+MAILBOX_CONNECT_SECONDS = 10  # dialing a relay at all its addresses
+MAILBOX_HELLO_SECONDS = 5  # the relay's first frame; it has only to draw a number
+MAILBOX_ANSWER_SECONDS = 20  # nothing answered for so long although something is asked: the stream ends
+MAILBOX_AGAIN_SECONDS = 1  # after a dial that failed the next calls fail with it for so long: one dial for all of them
+MAILBOX_IDLE_SECONDS = 90  # a stream without a call is closed after so long, before the relay does after 120 s
+MAILBOX_LINKS = 512  # throw-away identities in use at once, 100 KB each with a connection; idle ones give way
+MAILBOX_IDENTITIES = 4096  # of this run that are remembered, 32 bytes each; for one that was forgotten a new one is made
+MAILBOX_FORWARD_SECONDS = 15  # one try by way of another relay; it dials the mailbox's relay first
+MAILBOX_FORWARDERS = 3  # other relays that are tried before the mailbox's relay is asked directly
+MAILBOX_DOUBT_SECONDS = 60  # a relay that did not forward is tried last for so long
+MAILBOX_HELLOS = 64  # relays whose forward keys are remembered: as many as a network file names
+MAILBOX_HELLO_LEFT_SECONDS = 600  # a forward key that ends sooner is asked for anew
+MAILBOX_RENDEZVOUS_SECONDS = 3600  # between two looks for relays at the rendezvous points
+MAILBOX_RENDEZVOUS_RETRY_SECONDS = 60  # the same when none of them answered
+MAILBOX_FOUND = 64  # relays found that way that are kept; the network file names as many
+MAILBOX_ABSENT_SECONDS = 3600  # a relay that does not speak the protocol is not named for so long
+
 # --- the process ---
 DRAIN_SECONDS = 2  # answers of the API that are under way at the end get so long; the process has 10 s in all
 INTERFACES_LOOK_SECONDS = 5  # between two looks whether the interfaces have other addresses; one takes 1 ms
