@@ -33,10 +33,11 @@ from covey_node.crypto.errors import (
     WrongSecret,
 )
 from covey_node.crypto.first_contact import Accepted, FirstContact, initiate, unseal
-from covey_node.crypto.prekeys import Prekeys
+from covey_node.crypto.prekeys import OneTimePair, Prekeys, new_one_time_pairs
 from covey_node.crypto.primitives import Rng
 from covey_node.crypto.safety_number import safety_number
 from covey_node.crypto.session import MAX_PLAINTEXT_BYTES, PacketKind, Session, packet_kind, preferred
+from covey_node.crypto.stock import StockKeys, admission_secret
 
 __all__ = [
     "MAX_PLAINTEXT_BYTES",
@@ -50,6 +51,7 @@ __all__ = [
     "KeyRefused",
     "LocalDevice",
     "MessageKeyGone",
+    "OneTimePair",
     "OneTimePrekey",
     "PacketKind",
     "PlaintextTooLarge",
@@ -63,14 +65,17 @@ __all__ = [
     "SignatureInvalid",
     "SkippedTooFar",
     "StateDamaged",
+    "StockKeys",
     "Succession",
     "Undecryptable",
     "WrapDamaged",
     "WrongSecret",
+    "admission_secret",
     "day_of",
     "initiate",
     "needs_passphrase",
     "new_database_key",
+    "new_one_time_pairs",
     "packet_kind",
     "preferred",
     "safety_number",

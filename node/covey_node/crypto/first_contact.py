@@ -112,6 +112,11 @@ class FirstContact:
         """The sender's account key, 32 bytes."""
         return self.devices.account
 
+    @property
+    def one_time_id(self) -> int:
+        """The one-time pair that the sender says to have used, 0 for none."""
+        return self.offer.one_time_id
+
     def accept(self, local: LocalDevice, prekeys: Prekeys, *, now: float) -> Accepted:
         """Return the new session with its first plaintext.
 

@@ -42,7 +42,7 @@ MAX_GENERATIONS = 64
 """Prekey generations that a store holds; weekly rotation and 45 days need 8, 30 days signed ahead 12."""
 
 MAX_ONE_TIME_KEYS = 500
-"""One-time prekey pairs that a store holds (three relays' shares of 100, with room)."""
+"""One-time prekey pairs made for askers over direct streams; each relay's share is kept apart from these."""
 
 CLOCK_SKEW_SECONDS = DAY_SECONDS
 """How far in the future a signed time may lie: clocks of end users differ by hours, seldom by a day."""

@@ -6,6 +6,7 @@ Never touches: sessions, storage, the clock.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from covey_node.crypto.bundle import NO_ONE_TIME, Bundle, OneTimePrekey
@@ -58,6 +59,43 @@ class OneTimePair:
     created_at: int
     x25519_secret: bytes = field(repr=False, compare=False)
     kem: KemPair = field(repr=False, compare=False)
+
+    def public(self, local: LocalDevice) -> OneTimePrekey:
+        """Return the public half, signed by the device."""
+        draft = OneTimePrekey(self.id, x25519_public(self.x25519_secret), self.kem.public, b"")
+        return replace(draft, signature=local.keys.sign(SIGN_ONE_TIME, local.keys.ed25519 + draft.body()))
+
+    def encode(self) -> bytes:
+        """Return the secret stored form (5.4), 108 bytes."""
+        return self.id.to_bytes(4, "big") + self.created_at.to_bytes(8, "big") + self.x25519_secret + self.kem.seed
+
+    @classmethod
+    def read(cls, reader: Reader) -> OneTimePair:
+        """Read one."""
+        return cls(reader.number(4), reader.number(8), reader.take(KEY_BYTES), KemPair(reader.take(KEM_SEED_BYTES)))
+
+    @classmethod
+    def decode(cls, data: bytes) -> OneTimePair:
+        """Reverse `encode`; `StateDamaged`."""
+        reader = Reader(data, StateDamaged)
+        found = cls.read(reader)
+        reader.end()
+        return found
+
+
+def new_one_time_pairs(rng: Rng, *, now: float, count: int, used: Iterable[int]) -> tuple[OneTimePair, ...]:
+    """Return `count` new pairs with random ids that are not among `used`: a relay's share, made in one go.
+
+    They are kept outside of `Prekeys`, share by share: who empties one share, or asks for pairs over a direct stream,
+    pushes out no pair of another. `Prekeys.holding` brings one back when an envelope names it.
+    """
+    known = set(used)
+    pairs = []
+    for _ in range(count):
+        pair = OneTimePair(_new_id(rng, known), int(now), rng(KEY_BYTES), KemPair.generate(rng))
+        known.add(pair.id)
+        pairs.append(pair)
+    return tuple(pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +157,13 @@ class Prekeys:
         self, local: LocalDevice, rng: Rng, *, now: float, count: int
     ) -> tuple[Prekeys, tuple[OneTimePrekey, ...]]:
         """Return the prekeys with `count` new one-time pairs, the oldest making room, and their public halves."""
-        used = {each.id for each in self.one_time}
-        pairs = []
-        for _ in range(count):
-            pair = OneTimePair(_new_id(rng, used), int(now), rng(KEY_BYTES), KemPair.generate(rng))
-            used.add(pair.id)
-            pairs.append(pair)
+        pairs = new_one_time_pairs(rng, now=now, count=count, used=(each.id for each in self.one_time))
         one_time = (*self.one_time, *pairs)[-MAX_ONE_TIME_KEYS:]
-        return replace(self, one_time=one_time), tuple(_public_half(local, pair) for pair in pairs)
+        return replace(self, one_time=one_time), tuple(pair.public(local) for pair in pairs)
+
+    def holding(self, pair: OneTimePair) -> Prekeys:
+        """Return the prekeys with a pair of a relay's share, for one envelope; the caller deletes it where it lies."""
+        return replace(self, one_time=(*self.without_one_time(pair.id).one_time, pair))
 
     def generation(self, number: int) -> Generation:
         """Return a generation by id; `Undecryptable` when it is gone or was never ours."""
@@ -162,8 +199,7 @@ class Prekeys:
             ]
             parts += [each.published_until.to_bytes(8, "big")]
             parts += [each.signed_prekey, each.last_resort.seed, each.seal.seed]
-        for pair in self.one_time:
-            parts += [pair.id.to_bytes(4, "big"), pair.created_at.to_bytes(8, "big"), pair.x25519_secret, pair.kem.seed]
+        parts += [pair.encode() for pair in self.one_time]
         return b"".join(parts)
 
     @classmethod
@@ -174,12 +210,7 @@ class Prekeys:
         generations, pairs = reader.count(2, MAX_GENERATIONS), reader.count(2, MAX_ONE_TIME_KEYS)
         found = cls(
             tuple(_read_generation(reader) for _ in range(generations)),
-            tuple(
-                OneTimePair(
-                    reader.number(4), reader.number(8), reader.take(KEY_BYTES), KemPair(reader.take(KEM_SEED_BYTES))
-                )
-                for _ in range(pairs)
-            ),
+            tuple(OneTimePair.read(reader) for _ in range(pairs)),
         )
         reader.end()
         if not found.generations:
@@ -210,11 +241,6 @@ def _anchored(generation: Generation, now: float) -> Generation:
     if generation.created_at <= now + CLOCK_SKEW_SECONDS:
         return generation
     return replace(generation, created_at=max(int(now) - ROTATION_SECONDS, 0), published_until=int(now))
-
-
-def _public_half(local: LocalDevice, pair: OneTimePair) -> OneTimePrekey:
-    draft = OneTimePrekey(pair.id, x25519_public(pair.x25519_secret), pair.kem.public, b"")
-    return replace(draft, signature=local.keys.sign(SIGN_ONE_TIME, local.keys.ed25519 + draft.body()))
 
 
 def _new_id(rng: Rng, used: set[int]) -> int:

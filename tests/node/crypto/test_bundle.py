@@ -177,6 +177,34 @@ def test_a_store_of_one_time_pairs_is_bounded_and_ages() -> None:
     assert len(crowded.add_one_time(bob.local, bob.rng, now=NOW, count=1)[0].one_time) == MAX_ONE_TIME_KEYS
 
 
+def test_a_relays_share_of_pairs_is_kept_apart_and_no_direct_asker_pushes_it_out() -> None:
+    alice, bob = Person("alice"), Person("bob")
+    (pair,) = crypto.new_one_time_pairs(bob.rng, now=NOW, count=1, used=())
+    kept = pair.encode()
+    assert len(kept) == 108
+    bundle = bob.bundle().with_one_time(crypto.OneTimePrekey.decode(pair.public(bob.local).encode()))
+    _, envelope = crypto.initiate(alice.local, bundle, b"hello", alice.rng, now=NOW)
+    for _ in range(MAX_ONE_TIME_KEYS // 100 + 1):
+        bob.prekeys, _ = bob.prekeys.add_one_time(bob.local, bob.rng, now=NOW, count=100)
+    first = crypto.unseal(bob.local, bob.prekeys, envelope)
+    assert first.one_time_id == pair.id
+    accepted = first.accept(bob.local, bob.prekeys.holding(crypto.OneTimePair.decode(kept)), now=NOW)
+    assert accepted.plaintext == b"hello"
+    assert accepted.prekeys.encode() == bob.prekeys.encode()
+    with pytest.raises(crypto.StateDamaged):
+        crypto.OneTimePair.decode(kept + b"x")
+    assert kept[12:44].hex() not in repr(pair)
+
+
+def test_no_two_pairs_of_a_device_have_one_id() -> None:
+    draws = iter([bytes(4), b"\0\0\0\1", b"\0\0\0\2", b"\0\0\0\3", b"\0\0\0\2", b"\0\0\0\4"])
+
+    def rng(size: int) -> bytes:
+        return next(draws) if size == 4 else bytes(size)
+
+    assert [pair.id for pair in crypto.new_one_time_pairs(rng, now=NOW, count=3, used={1})] == [2, 3, 4]
+
+
 def test_a_set_up_with_prekeys_that_are_gone_is_undecryptable() -> None:
     alice, bob = Person("alice"), Person("bob")
     _, envelope = begin(alice, bob)
