@@ -149,6 +149,18 @@ RECORD_VALID_SECONDS: Final = 48 * 3_600
 RECORD_CLOCK_SKEW_SECONDS: Final = 2 * 3_600
 """By how much the publisher's clock may run ahead of the holder's."""
 
+AHEAD_DAYS: Final = 30
+"""Days for which records are signed ahead, today's not counted (DESIGN 6); private prekeys are kept as long."""
+
+AHEAD_REQUEST_BYTES: Final = 24_768
+"""One record (24,693 bytes) or a withdrawal, and protobuf's fields around it."""
+
+AHEAD_ANSWER_BYTES: Final = 16
+"""Two small numbers."""
+
+AHEAD_RETRY_SECONDS: Final = 86_400
+"""The longest that a relay sends somebody away: the next day is another allowance."""
+
 # --- process ---------------------------------------------------------------------------------------------------------
 SHUTDOWN_SECONDS: Final = 8.0
 """From SIGTERM to cancellation: 2 s less than the 10 s after which container engines kill."""
