@@ -187,6 +187,15 @@ MAILBOX_FORWARD_RATE = 20.0
 MAILBOX_FORWARD_BURST = 200
 """The same at once: an outbox of some days."""
 
+MAILBOX_FORWARD_KEY_SECONDS = 86_400
+"""For how long writers are told one forward key (docs/spec/mailbox.md): a thief of the memory opens a day's."""
+
+MAILBOX_FORWARD_GRACE_SECONDS = 86_400
+"""For how long the key is good after that: a command may have been sealed a moment before the next one was told."""
+
+MAILBOX_FORWARD_KEYS = 4
+"""Forward keys at once: two by the above, and two when the clock was set meanwhile."""
+
 MAILBOX_SEEN = 16_384
 """Peers and addresses remembered for each of these windows, 150 bytes each."""
 
@@ -239,7 +248,7 @@ MAILBOX_GIVEN_BACK_AT_ONCE_BYTES = 4 * MIB
 """Disk space given back in one step: a thousand pages moved."""
 
 MAILBOX_GIVE_BACK_SWEEPS = 20
-"""After so many sweeps (5 minutes) space freed by acknowledgements is given back as well; until then it is used anew."""
+"""After so many sweeps (5 minutes) space freed by acknowledgements is given back too; until then it is used anew."""
 
 MAILBOX_USAGE_SECONDS = 1.0
 """For how long what was measured of the disk is believed; deposits since then are added."""
@@ -303,3 +312,5 @@ class MailboxLimits:
     queue_bytes: int = MAILBOX_QUEUE_BYTES
     ttl_seconds: int = MAILBOX_TTL_SECONDS
     disk_bytes: int = MAILBOX_DISK_BYTES
+    peer_rate: float = MAILBOX_PEER_RATE
+    peer_burst: float = MAILBOX_PEER_BURST

@@ -75,6 +75,10 @@ class WorkDesk:
         self._spent[task.random] = task.until
         return True
 
+    def give_back(self, proof: WorkProof) -> None:
+        """Take `spend` back: its command was not done after all."""
+        self._spent.pop(decode_task(proof.challenge).random, None)
+
     def _mac(self, challenge: bytes, send_id: bytes) -> bytes:
         return hmac.digest(self._key, unmarked(challenge) + send_id, hashlib.sha256)
 

@@ -1,0 +1,45 @@
+"""How full the store is, between two measurements.
+
+Owns: the last measurement and what came since. Spec: docs/spec/mailbox.md, "Limits". Never touches: the store, the
+clock (callers pass `now`).
+"""
+
+from typing import Final
+
+from covey_relay import limits
+from covey_relay.mailbox.operations import Usage
+
+_OVERHEAD: Final = 1.15
+"""A stored blob takes so many times its size (docs/adr/0060: 4,710 bytes for 4,112)."""
+
+
+class Disk:
+    """What is known of the store's size; `cap_bytes` is all it may have."""
+
+    def __init__(self, *, cap_bytes: int) -> None:
+        self.cap_bytes: Final = cap_bytes
+        self.usage = Usage(0, 0, 0, None)
+        self._measured_at = float("-inf")
+        self._since_bytes = 0.0
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes in use, by the last measurement and what was deposited since."""
+        return self.usage.used_bytes + int(self._since_bytes)
+
+    @property
+    def ratio(self) -> float:
+        """The share in use, 0 to 1."""
+        return min(1.0, self.used_bytes / self.cap_bytes)
+
+    def is_stale(self, *, now: float) -> bool:
+        """Whether to measure again before something is let grow."""
+        return now - self._measured_at >= limits.MAILBOX_USAGE_SECONDS
+
+    def measured(self, usage: Usage, *, now: float) -> None:
+        """Take note of a measurement."""
+        self.usage, self._measured_at, self._since_bytes = usage, now, 0.0
+
+    def grew(self, size: int) -> None:
+        """Take note of a deposit of `size` bytes."""
+        self._since_bytes += size * _OVERHEAD

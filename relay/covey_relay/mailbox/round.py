@@ -1,0 +1,113 @@
+"""Requests that wait together are looked up together, judged, and done in one commit.
+
+Owns: which requests of a stream go together, and their two ways to the store. Spec: docs/spec/mailbox.md, "A stream":
+answers come in the order of the commands on a queue, and after the disk. Never touches: streams, what is allowed
+(clerk.py), tables.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import structlog
+import trio
+
+from covey_core.errors import FileDamaged
+from covey_core.wire import mailbox as m
+from covey_relay import limits
+from covey_relay.mailbox import operations as op
+from covey_relay.mailbox.clerk import Case, Clerk
+from covey_relay.mailbox.disk import Disk
+from covey_relay.mailbox.line import MailboxLine
+from covey_relay.mailbox.operations import Operation, Outcome, StoreFailed
+
+_log: Final = structlog.get_logger("covey.relay")
+
+STORE_ERRORS: Final = (StoreFailed, FileDamaged)
+_CHANGING: Final = (m.New, m.Rot, m.Del)
+_GROWING: Final = (m.New, m.Put, m.Stock)
+
+
+def next_round(pending: deque[Case]) -> list[Case]:
+    """Take the requests that may be judged before any of them is done, from the front; one at least.
+
+    A command that changes what a queue asks for ends a round, a message that came twice begins another one, and pages
+    are few.
+    """
+    taken: list[Case] = []
+    deposited: set[tuple[bytes, bytes]] = set()
+    pages = 0
+    while pending:
+        command = pending[0].request.command
+        if isinstance(command, m.Put):
+            if (command.send_id, command.mid) in deposited:
+                break
+            deposited.add((command.send_id, command.mid))
+        elif isinstance(command, m.Get):
+            if pages == limits.MAILBOX_ROUND_PAGES:
+                break
+            pages += 1
+        taken.append(pending.popleft())
+        if isinstance(command, _CHANGING):
+            break
+    return taken
+
+
+class Rounds:
+    """The way of requests through the store. `stored(recv_key)` is called for each queue that got a message."""
+
+    def __init__(
+        self,
+        line: MailboxLine,
+        clerk: Clerk,
+        disk: Disk,
+        *,
+        stored: Callable[[bytes], None],
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._line = line
+        self._clerk = clerk
+        self._disk = disk
+        self._stored = stored
+        self._wall_clock = wall_clock
+
+    async def run(self, cases: Sequence[Case]) -> None:
+        """Give each case its answer; what an answer says is on the disk. Never raises for what the store does."""
+        try:
+            await self._run(cases)
+        except STORE_ERRORS as exc:
+            _log.error("relay.mailbox.failed", problem=str(exc))
+            for case in cases:
+                self._clerk.failed(case)
+
+    async def _run(self, cases: Sequence[Case]) -> None:
+        await self._measure_before(cases)
+        asked = [(case, self._clerk.look_up(case, clock=trio.current_time())) for case in cases]
+        found = await self._do([lookup for _, lookup in asked if lookup is not None])
+        answers = iter(found)
+        judged = 0
+        for case, lookup in asked:
+            if case.answer is not None:
+                continue
+            outcome = None if lookup is None else next(answers)
+            queue = outcome if isinstance(outcome, op.Found) else None
+            self._clerk.judge(case, queue, now=self._wall_clock(), clock=trio.current_time())
+            judged += 1
+            if judged % limits.MAILBOX_VERIFIED_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
+        doing = [case for case in cases if case.operation is not None]
+        outcomes = await self._do([case.operation for case in doing if case.operation is not None])
+        for case, outcome in zip(doing, outcomes, strict=True):
+            self._clerk.conclude(case, outcome)
+            if isinstance(outcome, op.Deposited) and outcome.new and case.queue is not None:
+                self._stored(case.queue.recv_key)
+
+    async def _do(self, operations: Sequence[Operation]) -> list[Outcome]:
+        return await self._line.do_all(operations) if operations else []
+
+    async def _measure_before(self, cases: Sequence[Case]) -> None:
+        grows = any(isinstance(case.request.command, _GROWING) for case in cases)
+        if grows and self._disk.is_stale(now=trio.current_time()):
+            usage = await self._line.outside(lambda store: store.usage())
+            self._disk.measured(usage, now=trio.current_time())

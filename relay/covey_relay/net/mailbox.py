@@ -1,0 +1,188 @@
+"""`/covey/mailbox/1` at the relay: one stream of requests.
+
+Owns: a stream's shell: reading, ids, the bounds on what is unanswered, writing, its end. Spec: docs/spec/mailbox.md, "A
+stream". Never touches: what commands mean and to whom they are allowed (covey_relay/mailbox/), tables, admission to the
+network (the host does it before a stream comes here).
+
+One task reads and one does and writes, so answers leave in the order of rounds, and who does not read is read no more.
+"""
+
+import math
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
+from typing import Final
+
+import structlog
+import trio
+
+from covey_core.errors import ProtocolViolation, StreamLost
+from covey_core.host import Stream
+from covey_core.limits import MAILBOX_REQUEST_BYTES, MAILBOX_RESPONSE_BYTES
+from covey_core.wire import mailbox as m
+from covey_core.wire.framing import encode_frame
+from covey_core.wire.mailbox_codec import decode_request, encode_hello, encode_response
+from covey_relay import limits
+from covey_relay.mailbox.clerk import Asker, Case
+from covey_relay.mailbox.round import next_round
+from covey_relay.mailbox.subscriptions import Feed
+from covey_relay.net.mailbox_office import Office
+
+_log: Final = structlog.get_logger("covey.relay")
+
+_ENDED: Final = (ProtocolViolation, StreamLost, trio.TooSlowError)
+"""What a peer can do to its stream."""
+
+
+class MailboxStream:
+    """One stream from its Hello to its end."""
+
+    def __init__(self, stream: Stream, *, asker: Asker, office: Office) -> None:
+        self._stream = stream
+        self._asker = asker
+        self._office = office
+        self._feed = Feed(office.subscriptions, changed=self._feed_changed)
+        self._pending: deque[Case] = deque()
+        self._unanswered = 0
+        self._unanswered_bytes = 0
+        self._room = trio.Event()
+        self._stirred = trio.Event()
+        self._active_at = trio.current_time()
+        self._reading: trio.CancelScope | None = None
+        self._read_all = False
+
+    async def run(self, hello: m.Hello) -> None:
+        """Serve the stream. A stream whose peer broke the protocol, or did not read, is reset."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._until_broken, self._read, nursery.cancel_scope)
+                await self._until_broken(partial(self._answer_all, hello), nursery.cancel_scope)
+        finally:
+            self._feed.close()
+
+    async def _until_broken(self, function: Callable[[], Awaitable[None]], both: trio.CancelScope) -> None:
+        try:
+            await function()
+        except _ENDED as exc:
+            _log.debug("relay.mailbox.broken", problem=str(exc) or type(exc).__name__)
+            both.cancel()
+            await self._stream.reset()
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        last_id = 0
+        while (frame := await self._next_frame()) is not None:
+            request = decode_request(frame)
+            if request.id <= last_id:
+                raise ProtocolViolation(f"request {request.id} after request {last_id}")
+            last_id = request.id
+            self._active_at = trio.current_time()
+            self._pending.append(Case(request, self._asker, self._active_at, len(frame)))
+            self._unanswered += 1
+            self._unanswered_bytes += len(frame)
+            self._stir()
+        self._read_all = True
+        self._feed.close()
+        self._stir()
+
+    async def _next_frame(self) -> bytes | None:
+        """Return the next frame; None when the client has ended its side, or asked for nothing for too long."""
+        while (
+            self._unanswered >= limits.MAILBOX_UNANSWERED or self._unanswered_bytes >= limits.MAILBOX_UNANSWERED_BYTES
+        ):
+            self._room = trio.Event()
+            await self._room.wait()
+        with trio.CancelScope(deadline=self._idle_deadline()) as self._reading:
+            return await self._stream.read_frame(limit=MAILBOX_REQUEST_BYTES)
+        return None
+
+    def _idle_deadline(self) -> float:
+        return math.inf if len(self._feed) else self._active_at + limits.MAILBOX_STREAM_IDLE_SECONDS
+
+    def _feed_changed(self) -> None:
+        self._active_at = trio.current_time()
+        if self._reading is not None:
+            self._reading.deadline = self._idle_deadline()
+        self._stir()
+
+    # --- answering ----------------------------------------------------------------------------------------------------
+
+    async def _answer_all(self, hello: m.Hello) -> None:
+        await self._write([encode_hello(hello)])
+        while True:
+            if self._pending:
+                await self._answer_round()
+            if self._feed.has_due:
+                await self._push()
+            elif not self._pending:
+                if self._read_all and not self._unanswered:
+                    return
+                self._stirred = trio.Event()
+                await self._stirred.wait()
+
+    async def _answer_round(self) -> None:
+        cases = next_round(self._pending)
+        await self._office.rounds.run(cases)
+        for case in cases:
+            if isinstance(case.request.command, m.Sub) and len(self._feed) >= limits.MAILBOX_SUBSCRIPTIONS:
+                case.answer = m.Refused(m.Reason.BUSY, limits.MAILBOX_FULL_RETRY_SECONDS)
+        await self._send(cases)
+        for case in cases:
+            if isinstance(case.request.command, m.Sub) and isinstance(case.answer, m.Done) and case.queue is not None:
+                self._subscribe(case, case.request.command, case.queue.recv_key)
+
+    def _subscribe(self, case: Case, command: m.Sub, recv_key: bytes) -> None:
+        if not self._read_all:
+            self._feed.begin(
+                recv_key=recv_key, recv_id=command.recv_id, request_id=case.request.id, after=command.after
+            )
+
+    async def _push(self) -> None:
+        """Send what lies in a few of the queues that have something; each comes again if more lies there."""
+        due = self._feed.take_due(limits.MAILBOX_PUSHED_QUEUES)
+        pages = await self._office.fetch(due)
+        frames = []
+        for one, page in zip(due, pages, strict=True):
+            if page is None:
+                self._feed.end(one)
+            elif page.messages and self._feed.holds(one):
+                one.after = page.messages[-1].seq
+                frames.append(_encoded(one.request_id, m.Messages(page.messages)))
+                if page.more:
+                    self._feed.is_due(one)
+        await self._write(frames)
+
+    async def _send(self, cases: Sequence[Case]) -> None:
+        frames = []
+        for case in cases:
+            assert case.answer is not None  # noqa: S101 - rounds answer every case
+            frames.append(_encoded(case.request.id, case.answer))
+            self._office.answered(case)
+        await self._write(frames)
+        for case in cases:
+            self._unanswered -= 1
+            self._unanswered_bytes -= case.size
+        self._room.set()
+
+    async def _write(self, payloads: Iterable[bytes]) -> None:
+        """Write frames, a few together. `TooSlowError` when the client does not take them in time."""
+        waiting = bytearray()
+        for payload in payloads:
+            waiting += encode_frame(payload, limit=MAILBOX_RESPONSE_BYTES)
+            while len(waiting) >= limits.MAILBOX_WRITE_BYTES:
+                await self._write_piece(bytes(waiting[: limits.MAILBOX_WRITE_BYTES]))
+                del waiting[: limits.MAILBOX_WRITE_BYTES]
+        if waiting:
+            await self._write_piece(bytes(waiting))
+
+    async def _write_piece(self, piece: bytes) -> None:
+        with trio.fail_after(limits.MAILBOX_WRITE_SECONDS):
+            await self._stream.write(piece)
+
+    def _stir(self) -> None:
+        self._stirred.set()
+
+
+def _encoded(request_id: int, answer: m.Answer) -> bytes:
+    return encode_response(m.Response(request_id, answer))

@@ -1,0 +1,53 @@
+"""What all mailbox streams of a relay share: the way to the store, the subscriptions, the counts.
+
+Owns: fetching for those who subscribed, and what is told of it. Spec: docs/spec/mailbox.md. Never touches: streams
+(mailbox.py), tables, what is allowed (clerk.py).
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+import trio
+
+from covey_relay import limits
+from covey_relay.mailbox import operations as op
+from covey_relay.mailbox.clerk import Case, MailboxEvent
+from covey_relay.mailbox.line import MailboxLine
+from covey_relay.mailbox.round import STORE_ERRORS, Rounds
+from covey_relay.mailbox.subscriptions import Subscription, Subscriptions
+from covey_relay.mailbox_metrics import MailboxMetrics
+
+_log: Final = structlog.get_logger("covey.relay")
+
+_NOTHING: Final = op.Fetched((), more=False)
+
+
+class Office:
+    """Shared by the streams of one relay."""
+
+    def __init__(
+        self, line: MailboxLine, rounds: Rounds, subscriptions: Subscriptions, *, metrics: MailboxMetrics
+    ) -> None:
+        self.rounds: Final = rounds
+        self.subscriptions: Final = subscriptions
+        self._line = line
+        self._metrics = metrics
+
+    async def fetch(self, due: Sequence[Subscription]) -> list[op.Fetched | None]:
+        """Return a page for each subscription, None where the queue is gone. While the store fails, empty pages."""
+        if not due:
+            return []
+        most = limits.MAILBOX_PAGE_BYTES
+        try:
+            outcomes = await self._line.do_all([op.Fetch(one.recv_id, one.after, most, most) for one in due])
+        except STORE_ERRORS as exc:
+            _log.error("relay.mailbox.failed", problem=str(exc))
+            return [_NOTHING for _ in due]
+        pages = [outcome if isinstance(outcome, op.Fetched) else None for outcome in outcomes]
+        self._metrics.happened(MailboxEvent.DELIVERED, sum(len(page.messages) for page in pages if page is not None))
+        return pages
+
+    def answered(self, case: Case) -> None:
+        """Take note that a request has its answer."""
+        self._metrics.answered(case.request.command, trio.current_time() - case.begun)

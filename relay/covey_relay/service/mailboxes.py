@@ -1,0 +1,107 @@
+"""The mailbox service of a relay, from its store to its streams.
+
+Owns: which store serves, how the parts come together, the service's life. Spec: docs/spec/mailbox.md; settings:
+docs/operators.md. Never touches: settings' names, libp2p, tables.
+"""
+
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+from prometheus_client import CollectorRegistry
+
+from covey_core.host import Host
+from covey_core.identity import Identity
+from covey_relay.limits import MailboxLimits
+from covey_relay.mailbox.clerk import Clerk
+from covey_relay.mailbox.disk import Disk
+from covey_relay.mailbox.forward_keys import ForwardKeys
+from covey_relay.mailbox.line import open_line
+from covey_relay.mailbox.operations import MailboxStore
+from covey_relay.mailbox.round import Rounds
+from covey_relay.mailbox.sqlite import SqliteStore
+from covey_relay.mailbox.subscriptions import Subscriptions
+from covey_relay.mailbox.sweep import Sweeper
+from covey_relay.mailbox.work import WorkDesk
+from covey_relay.mailbox_metrics import MailboxMetrics
+from covey_relay.net.mailbox_office import Office
+from covey_relay.net.mailbox_server import MailboxServer, serve_streams
+
+_WORK_KEY_BYTES = 32
+
+
+class MailboxService:
+    """A running service: how much of it is in use."""
+
+    def __init__(self, disk: Disk, subscriptions: Subscriptions, sweeper: Sweeper) -> None:
+        self._disk = disk
+        self._subscriptions = subscriptions
+        self._sweeper = sweeper
+
+    @property
+    def disk_ratio(self) -> float:
+        """The share of the disk in use, 0 to 1."""
+        return self._disk.ratio
+
+    @property
+    def subscriptions(self) -> int:
+        """How many queues somebody hears of."""
+        return len(self._subscriptions)
+
+    async def sweep(self) -> None:
+        """Delete what is over now, instead of within 15 s."""
+        await self._sweeper.sweep()
+
+
+def sqlite_store(path: Path, bounds: MailboxLimits) -> Callable[[], MailboxStore]:
+    """Return what opens the store in one SQLite file; called in a worker thread."""
+
+    def opened() -> MailboxStore:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return SqliteStore(path, bounds)
+
+    return opened
+
+
+@asynccontextmanager
+async def open_mailboxes(
+    host: Host,
+    *,
+    identity: Identity,
+    make_store: Callable[[], MailboxStore],
+    bounds: MailboxLimits | None = None,
+    metrics: MailboxMetrics | None = None,
+    wall_clock: Callable[[], float] = time.time,
+) -> AsyncIterator[MailboxService]:
+    """Serve `/covey/mailbox/1` on `host` for the length of the block.
+
+    `identity` must be the host's own. `make_store` is called in a worker thread; it raises `FileDamaged`, `StoreFailed`
+    or `SettingsInvalid`. `wall_clock` gives Unix seconds.
+    """
+    bounds = bounds or MailboxLimits()
+    metrics = metrics or MailboxMetrics(CollectorRegistry())
+    subscriptions, disk = Subscriptions(), Disk(cap_bytes=bounds.disk_bytes)
+    keys = ForwardKeys(identity, random=secrets.token_bytes)
+    clerk = Clerk(
+        host.peer_id,
+        bounds=bounds,
+        disk=disk,
+        desk=WorkDesk(key=secrets.token_bytes(_WORK_KEY_BYTES)),
+        random=secrets.token_bytes,
+        happened=metrics.happened,
+    )
+    async with open_line(make_store, wall_clock=wall_clock) as line, trio.open_nursery() as nursery:
+        rounds = Rounds(line, clerk, disk, stored=subscriptions.wake, wall_clock=wall_clock)
+        sweeper = Sweeper(line, disk, bounds, subscriptions, metrics=metrics, wall_clock=wall_clock)
+        await sweeper.sweep()
+        nursery.start_soon(sweeper.run)
+        server = MailboxServer(
+            Office(line, rounds, subscriptions, metrics=metrics),
+            hello=lambda nonce: keys.hello(nonce, now=wall_clock()),
+        )
+        async with serve_streams(host, server):
+            yield MailboxService(disk, subscriptions, sweeper)
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,116 @@
+"""A bare client of `/covey/mailbox/1`: frames over a real stream, signatures by real keys, no cleverness."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+import trio
+from nacl.signing import SigningKey
+
+from covey_core.host import Host, Stream
+from covey_core.limits import MAILBOX_HELLO_BYTES, MAILBOX_REQUEST_BYTES, MAILBOX_RESPONSE_BYTES
+from covey_core.peers import PeerId
+from covey_core.wire import mailbox as m
+from covey_core.wire.framing import encode_frame
+from covey_core.wire.mailbox_codec import decode_hello, decode_response, encode_command, encode_request
+from covey_core.wire.mailbox_proof import find_answer, signed_command
+
+BLOB = bytes(range(256)) * 16 + bytes(16)
+"""A small blob, 4,112 bytes."""
+
+
+def key(name: str) -> SigningKey:
+    return SigningKey(hashlib.sha256(name.encode()).digest())
+
+
+def public(name: str) -> bytes:
+    return bytes(key(name).verify_key)
+
+
+def mid(number: int) -> bytes:
+    return number.to_bytes(16, "big")
+
+
+@dataclass
+class MailboxClient:
+    """One stream. `ask` waits for the answer of its own request; pushes meanwhile are kept in `pushed`."""
+
+    stream: Stream
+    relay: PeerId
+    hello: m.Hello
+    last_id: int = 0
+    pushed: list[m.Response] = field(default_factory=list)
+    answers: dict[int, m.Answer] = field(default_factory=dict)
+    subscribed: set[int] = field(default_factory=set)
+
+    @classmethod
+    async def open(cls, host: Host, relay: PeerId) -> MailboxClient:
+        stream = await host.open_stream(relay, host.network.protocol("mailbox"))
+        with trio.fail_after(10):
+            frame = await stream.read_frame(limit=MAILBOX_HELLO_BYTES)
+        assert frame is not None
+        return cls(stream, relay, decode_hello(frame))
+
+    def signed(self, command: m.Command, by: SigningKey | None, request_id: int | None = None) -> bytes:
+        """The frame of a request with the next id (or this one), signed by a key or by nobody."""
+        self.last_id = self.last_id + 1 if request_id is None else request_id
+        body = encode_command(command)
+        signature = b""
+        if by is not None:
+            signed = signed_command(relay=self.relay, nonce=self.hello.nonce, request_id=self.last_id, body=body)
+            signature = by.sign(signed).signature
+        if isinstance(command, m.Sub):
+            self.subscribed.add(self.last_id)
+        return encode_frame(encode_request(self.last_id, body, signature), limit=MAILBOX_REQUEST_BYTES)
+
+    async def send(self, command: m.Command, by: SigningKey | None = None) -> int:
+        """Send a request and return its id, without waiting for the answer."""
+        frame = self.signed(command, by)
+        sent = self.last_id
+        await self.stream.write(frame)
+        return sent
+
+    async def read(self) -> m.Response | None:
+        """The next thing that the relay says; None at its end of the stream."""
+        frame = await self.stream.read_frame(limit=MAILBOX_RESPONSE_BYTES)
+        return None if frame is None else decode_response(frame)
+
+    async def answer(self, request_id: int) -> m.Answer:
+        """The answer to a request that was sent."""
+        with trio.fail_after(20):
+            while request_id not in self.answers:
+                said = await self.read()
+                assert said is not None, "the relay ended the stream"
+                if said.id in self.subscribed and said.id in self.answers:
+                    self.pushed.append(said)
+                else:
+                    assert said.id not in self.answers
+                    self.answers[said.id] = said.answer
+        return self.answers[request_id]
+
+    async def ask(self, command: m.Command, by: SigningKey | None = None) -> m.Answer:
+        return await self.answer(await self.send(command, by))
+
+    async def next_push(self) -> m.Response:
+        with trio.fail_after(20):
+            while not self.pushed:
+                said = await self.read()
+                assert said is not None, "the relay ended the stream"
+                if said.id in self.subscribed and said.id in self.answers:
+                    self.pushed.append(said)
+                else:
+                    self.answers[said.id] = said.answer
+        return self.pushed.pop(0)
+
+    async def new(self, owner: str, admit: m.Admit) -> m.Ids:
+        answer = await self.ask(m.New(public(owner), admit), key(owner))
+        assert isinstance(answer, m.Ids), answer
+        return answer
+
+    async def work(self, send_id: bytes, purpose: m.Purpose, subject: bytes) -> m.WorkProof:
+        answer = await self.ask(m.Work(send_id, purpose))
+        assert isinstance(answer, m.Challenge), answer
+        found = find_answer(answer.challenge, subject=subject, first=0, tries=1 << 24)
+        assert found is not None
+        return m.WorkProof(answer.challenge, found)
