@@ -1,7 +1,7 @@
 """The mailbox store in one SQLite file.
 
-Owns: the file, its PRAGMAs, tables' making, transactions. Spec: docs/spec/mailbox.md, "Queues"; sqlite.org/wal.html.
-What an operation does to the tables: transaction.py. Never touches: trio (line.py calls this from its worker thread),
+Owns: the file, its PRAGMAs, transactions. Spec: docs/spec/mailbox.md, "Queues"; sqlite.org/wal.html.
+The tables and their statements: sqlite_tables.py. Never touches: trio (line.py calls this from its worker thread),
 who may ask.
 """
 
@@ -14,7 +14,8 @@ from covey_core.errors import FileDamaged, SettingsInvalid
 from covey_relay import limits
 from covey_relay.limits import MailboxLimits
 from covey_relay.mailbox.operations import GROWING, Operation, Outcome, Refusal, StoreFailed, Usage
-from covey_relay.mailbox.tables import SCHEMA
+from covey_relay.mailbox.sqlite_tables import SCHEMA, SqliteStatements
+from covey_relay.mailbox.tables import Tables
 from covey_relay.mailbox.transaction import Transaction
 
 _VERSION: Final = 1
@@ -82,11 +83,12 @@ class SqliteStore:
         raw = self._raw
         raw.execute("BEGIN IMMEDIATE")
         try:
-            transaction = Transaction(raw, self._bounds, now=now)
+            tables = Tables(SqliteStatements(raw), operations)
+            transaction = Transaction(tables, self._bounds, now=now)
             outcomes: list[Outcome] = [
                 transaction.do(one) if may_grow or not isinstance(one, GROWING) else Refusal.DISK for one in operations
             ]
-            transaction.finish()
+            tables.finish()
             raw.execute("COMMIT")
         finally:
             if raw.in_transaction:
