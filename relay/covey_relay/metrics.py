@@ -94,6 +94,10 @@ class RelayMetrics:
         self._usage.labels(resource="reservations").set_function(reservations)
         self._usage.labels(resource="circuits").set_function(circuits)
 
+    def watch_disk(self, ratio: Callable[[], float]) -> None:
+        """Take the share of the mailboxes' disk in use, 0 to 1, from this function at each scrape."""
+        self._usage.labels(resource="disk").set_function(ratio)
+
     def reservation(self, event: ReservationEvent) -> None:
         """Count what became of a slot."""
         self._reservations.labels(type=event.value).inc()

@@ -1,6 +1,7 @@
 """What an operator sets for a relay.
 
-Owns: the names, types and defaults of `COVEY_RELAY_*`. Spec: docs/operators.md; the limits: docs/spec/circuit.md.
+Owns: the names, types and defaults of `COVEY_RELAY_*`. Spec: docs/operators.md; the limits: docs/spec/circuit.md,
+docs/spec/mailbox.md.
 Never touches: what they do.
 """
 
@@ -10,9 +11,10 @@ from typing import ClassVar, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from covey_core.limits import MAILBOX_BLOB_BYTES, MAILBOX_TTL_SECONDS
 from covey_core.settings import CoveySettings, TextList
 from covey_relay import limits
-from covey_relay.limits import AddressCaps, RelayLimits
+from covey_relay.limits import AddressCaps, MailboxLimits, RelayLimits
 
 _PORT_MAX = 65_535
 _UINT32_MAX = 2**32 - 1  # a duration on the wire (Limit.duration)
@@ -64,6 +66,22 @@ class RelaySettings(CoveySettings):
     circuit_bytes: int = Field(default=limits.CIRCUIT_BYTES, ge=0, le=_UINT63_MAX)
     """Bytes that one circuit may carry in each direction; 0: no limit."""
 
+    mailbox: Literal["on", "off"] = "on"
+    """Whether messages are kept here for those who are away."""
+    mailbox_file: Path | None = None
+    """The mailboxes' database (SQLite); default: `mailboxes.db` beside the identity. Made when missing."""
+    mailbox_bytes: int = Field(default=limits.MAILBOX_DISK_BYTES, ge=limits.MIB, le=_UINT63_MAX)
+    """What the mailboxes may take of the disk; from 85 % on new queues are refused."""
+    mailbox_queues: int = Field(default=limits.MAILBOX_QUEUES, ge=1, le=100_000_000)
+    mailbox_queue_messages: int = Field(default=limits.MAILBOX_QUEUE_MESSAGES, ge=1, le=1_000_000)
+    mailbox_queue_bytes: int = Field(default=limits.MAILBOX_QUEUE_BYTES, ge=max(MAILBOX_BLOB_BYTES), le=_UINT63_MAX)
+    mailbox_ttl_seconds: int = Field(default=limits.MAILBOX_TTL_SECONDS, ge=3600, le=MAILBOX_TTL_SECONDS)
+    """How long a message is kept at most."""
+    mailbox_peer_rate: float = Field(default=limits.MAILBOX_PEER_RATE, ge=1, le=1_000_000)
+    """Commands a second of one peer in the long run; an address may do five times as many."""
+    mailbox_peer_burst: int = Field(default=limits.MAILBOX_PEER_BURST, ge=256, le=10_000_000)
+    """Commands at once of one peer."""
+
     @field_validator("ops_addr")
     @classmethod
     def _has_host_and_port(cls, value: str) -> str:
@@ -81,6 +99,24 @@ class RelaySettings(CoveySettings):
     def network_path(self) -> Path:
         """The network file."""
         return self.network_file or self.data_dir / "network.json"
+
+    @property
+    def mailbox_path(self) -> Path:
+        """The mailboxes' database."""
+        return self.mailbox_file or self.identity_path.parent / "mailboxes.db"
+
+    @property
+    def mailbox_limits(self) -> MailboxLimits:
+        """The bounds of the mailbox service."""
+        return MailboxLimits(
+            queues=self.mailbox_queues,
+            queue_messages=self.mailbox_queue_messages,
+            queue_bytes=self.mailbox_queue_bytes,
+            ttl_seconds=self.mailbox_ttl_seconds,
+            disk_bytes=self.mailbox_bytes,
+            peer_rate=self.mailbox_peer_rate,
+            peer_burst=self.mailbox_peer_burst,
+        )
 
     @property
     def ops_host_port(self) -> tuple[str, int]:

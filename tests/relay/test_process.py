@@ -15,18 +15,20 @@ import h11
 import pytest
 import trio
 
-from covey_core.host import HostConfig, open_host
+from covey_core.host import HostConfig, ProtocolRefused, open_host
 from covey_core.host.dht import open_dht
 from covey_core.host.rendezvous import relay_namespace, serve_rendezvous
 from covey_core.identity import Identity
 from covey_core.network import Network, load_network, new_network, save_network
 from covey_core.records import NAMESPACE, ContactRecordValidator
 from covey_core.wire.circuit import Status
+from covey_core.wire.mailbox import AdmitKey, Get, Messages, Put, Stored, StoredMessage
 from covey_core.wire.report import encode_report
 from covey_relay.__main__ import main
 from tests.relay.conftest import host_on
 from tests.relay.test_reports import WON, report
 from tests.support.circuit_client import reserve, until
+from tests.support.mailbox_client import BLOB, MailboxClient, key, mid, public
 
 OPERATOR = "Example e.V."
 
@@ -138,6 +140,11 @@ async def test_a_relay_enters_the_network_serves_and_stops_with_code_0(
             'covey_usage_ratio{resource="reservations"} 0.00025',
             'covey_usage_ratio{resource="circuits"} 0.0',
             'covey_usage_ratio{resource="fds"} ',
+            'covey_usage_ratio{resource="disk"} ',
+            'covey_mailbox_events_total{event="stored"} 0.0',
+            'covey_mailbox_request_seconds_count{op="put"} 0.0',
+            "covey_mailbox_queues 0.0",
+            "covey_mailbox_oldest_seconds 0.0",
             "covey_dht_routing_peers 0.0",
         ):
             assert line in metrics, line
@@ -156,6 +163,38 @@ async def test_a_second_start_keeps_the_identity_and_replaces_its_own_entry(tmp_
     assert len(first) == len(second) == 1
     assert first[0].peer == second[0].peer
     assert second[0].addrs == (f"/dns4/relay.example/tcp/4101/p2p/{second[0].peer}",)
+
+
+async def test_mailboxes_are_served_and_outlive_the_process(tmp_path: Path, network: Network) -> None:
+    save_network(tmp_path / "network.json", network)
+    async with running(tmp_path) as relay:
+        joined = Network.from_link(await relay.line())
+        async with host_on(joined) as dialer:
+            await dialer.connect(joined.relays[0].peer, joined.relays[0].addrs)
+            client = await MailboxClient.open(dialer, joined.relays[0].peer)
+            ids = await client.new("bob", AdmitKey(public("alice")))
+            stored = await client.ask(Put(ids.send_id, mid(1), 3600, BLOB), key("alice"))
+            assert stored == Stored(1)
+            assert await relay.ends() == 0
+    async with running(tmp_path) as relay:
+        joined = Network.from_link(await relay.line())
+        async with host_on(joined) as dialer:
+            await dialer.connect(joined.relays[0].peer, joined.relays[0].addrs)
+            client = await MailboxClient.open(dialer, joined.relays[0].peer)
+            assert await client.ask(Get(ids.recv_id, 0, 9), key("bob")) == Messages((StoredMessage(1, mid(1), BLOB),))
+            assert await relay.ends() == 0
+
+
+async def test_a_relay_without_mailboxes_serves_none_and_makes_no_file(tmp_path: Path, network: Network) -> None:
+    save_network(tmp_path / "network.json", network)
+    async with running(tmp_path, mailbox="off") as relay:
+        joined = Network.from_link(await relay.line())
+        async with host_on(joined) as dialer:
+            await dialer.connect(joined.relays[0].peer, joined.relays[0].addrs)
+            with pytest.raises(ProtocolRefused):
+                await MailboxClient.open(dialer, joined.relays[0].peer)
+        assert await relay.ends() == 0
+    assert not list(tmp_path.glob("mailboxes*"))
 
 
 async def test_a_relay_waits_for_the_network_file(tmp_path: Path, network: Network) -> None:
@@ -196,6 +235,8 @@ async def test_a_relay_joins_the_dht_and_registers_at_the_seed(tmp_path: Path, n
         ({"circuits": "none"}, "COVEY_RELAY_CIRCUITS"),
         ({"ops_addr": "somewhere"}, "COVEY_RELAY_OPS_ADDR"),
         ({"log_level": "loud"}, "COVEY_RELAY_LOG_LEVEL"),
+        ({"mailbox": "perhaps"}, "COVEY_RELAY_MAILBOX"),
+        ({"mailbox_ttl_seconds": "9999999"}, "COVEY_RELAY_MAILBOX_TTL_SECONDS"),
     ],
 )
 def test_what_the_operator_must_mend_is_said_and_the_exit_code_is_1(

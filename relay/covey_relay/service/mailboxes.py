@@ -29,6 +29,7 @@ from covey_relay.mailbox.work import WorkDesk
 from covey_relay.mailbox_metrics import MailboxMetrics
 from covey_relay.net.mailbox_office import Office
 from covey_relay.net.mailbox_server import MailboxServer, serve_streams
+from covey_relay.settings import RelaySettings
 
 _WORK_KEY_BYTES = 32
 
@@ -54,6 +55,11 @@ class MailboxService:
     async def sweep(self) -> None:
         """Delete what is over now, instead of within 15 s."""
         await self._sweeper.sweep()
+
+
+def store_of(settings: RelaySettings) -> Callable[[], MailboxStore]:
+    """Return what opens the store that the settings name; called in a worker thread."""
+    return sqlite_store(settings.mailbox_path, settings.mailbox_limits)
 
 
 def sqlite_store(path: Path, bounds: MailboxLimits) -> Callable[[], MailboxStore]:

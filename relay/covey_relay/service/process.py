@@ -6,6 +6,8 @@ Never touches: argument parsing, protocols.
 
 import resource
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
 from typing import Final
@@ -21,18 +23,20 @@ from covey_core.health import Health, State
 from covey_core.host import Host, HostConfig, open_host
 from covey_core.host.dht import open_dht
 from covey_core.host.dht_metrics import DhtMetrics
-from covey_core.identity import load_or_create_identity
+from covey_core.identity import Identity, load_or_create_identity
 from covey_core.lifecycle import Lifecycle
 from covey_core.metrics import CoreMetrics
 from covey_core.network import Network, load_network, qr_text, update_network
 from covey_core.ops import serve_ops
 from covey_core.records import NAMESPACE, ContactRecordValidator
 from covey_relay import limits
+from covey_relay.mailbox_metrics import MailboxMetrics
 from covey_relay.membership import joined, own_addresses, with_relay
 from covey_relay.metrics import RelayMetrics
 from covey_relay.net.presence import stay_known
 from covey_relay.net.reports import serve_reports
 from covey_relay.service.circuits import open_relay_service
+from covey_relay.service.mailboxes import open_mailboxes, store_of
 from covey_relay.settings import RelaySettings
 
 _log: Final = structlog.get_logger("covey.relay")
@@ -45,6 +49,7 @@ async def run_relay(settings: RelaySettings, lifecycle: Lifecycle) -> None:
     registry = CollectorRegistry()
     core_metrics = CoreMetrics(registry, role="relay", version=version("covey"))
     relay_metrics, dht_metrics = RelayMetrics(registry), DhtMetrics(registry)
+    mailbox_metrics = MailboxMetrics(registry)
     health = Health(metrics=core_metrics)
     _raise_descriptor_limit(settings.connections)
     ops_host, ops_port = settings.ops_host_port
@@ -70,6 +75,7 @@ async def run_relay(settings: RelaySettings, lifecycle: Lifecycle) -> None:
             open_relay_service(host, identity=identity, limits=settings.limits, metrics=relay_metrics) as service,
             serve_reports(host, holds_slot=service.holds, metrics=relay_metrics),
             serve_autonat(host, on_served=relay_metrics.reachability_checked),
+            _mailboxes(settings, host, identity=identity, relay_metrics=relay_metrics, metrics=mailbox_metrics),
         ):
             complete = _enter(settings, host)
             nursery.start_soon(stay_known, host, dht, identity, complete)
@@ -105,6 +111,22 @@ def show_link(network: Network) -> None:
         sys.stdout.flush()
     except (CoveyError, OSError) as exc:  # a closed standard output is no reason to stop
         _log.warning("relay.link.not_shown", problem=str(exc))
+
+
+@asynccontextmanager
+async def _mailboxes(
+    settings: RelaySettings, host: Host, *, identity: Identity, relay_metrics: RelayMetrics, metrics: MailboxMetrics
+) -> AsyncIterator[None]:
+    """Serve mailboxes for the length of the block, unless the operator does not want any."""
+    if settings.mailbox == "off":
+        yield
+        return
+    make_store, bounds = store_of(settings), settings.mailbox_limits
+    async with open_mailboxes(
+        host, identity=identity, make_store=make_store, bounds=bounds, metrics=metrics
+    ) as mailboxes:
+        relay_metrics.watch_disk(lambda: mailboxes.disk_ratio)
+        yield
 
 
 async def _awaited_network(settings: RelaySettings, lifecycle: Lifecycle) -> Network | None:
