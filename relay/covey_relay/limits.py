@@ -8,6 +8,7 @@ Never touches: the environment (see settings.py), the tables that enforce the va
 from dataclasses import dataclass
 
 MIB = 1024 * 1024
+DAY_SECONDS = 86_400
 
 RESERVATION_SECONDS = 3600.0
 """How long a reservation stands, seconds: one hour, as all libp2p implementations grant; clients refresh earlier."""
@@ -129,6 +130,9 @@ MAILBOX_BATCH_BYTES = 8 * MIB
 
 MAILBOX_LINE = 4096
 """Operations that wait for their commit; who comes then waits before he is in the line."""
+
+MAILBOX_ARRIVALS_SECONDS = 1.0
+"""One wait for what other relays deposit, seconds: so long may it hold up the end of the process."""
 
 MAILBOX_IDLE_STEP = 16
 """Idle queues removed in one step; each may hold 1,024 messages."""
@@ -256,6 +260,66 @@ MAILBOX_USAGE_SECONDS = 1.0
 MAILBOX_FAILED_RETRY_SECONDS = 60
 """What is said to whoever asked when the store failed."""
 
+AHEAD_RECORDS = 150_000
+"""Records signed ahead that lie here, withdrawn ones too: 4,000 accounts with 31 each, and a fifth more."""
+
+AHEAD_DISK_BYTES = 1024 * MIB
+"""The same in bytes: 150,000 records of 6 KiB and a little, one device's with its addresses."""
+
+AHEAD_DAYS_AHEAD = 31
+"""Days ahead that a record may be for: the 30 that nodes sign (DESIGN 6), and one for clocks around midnight."""
+
+AHEAD_WAL_BYTES = 16 * MIB
+"""The write-ahead log is cut back to this: a node's month is 200 KB."""
+
+AHEAD_RATE = 64 / 3600
+"""Requests a second of one PeerId in the long run; honest ones make one request under each."""
+
+AHEAD_BURST = 64
+"""The same at once: a month taken back and left anew over one connection."""
+
+AHEAD_ADDRESS_FACTOR = 10
+"""An address may ask so many times as often: some households behind one router leave their months on one evening."""
+
+AHEAD_NEW_RATE = 62 / 86_400
+"""New keys a second from one address in the long run: two changes of record keys a day, or 62 nodes' new days."""
+
+AHEAD_NEW_BURST = 310
+"""New keys at once from one address: ten nodes that leave their month."""
+
+AHEAD_SEEN = 16_384
+"""Peers and addresses remembered for these windows, 150 bytes each."""
+
+AHEAD_READ_SECONDS = 10.0
+"""A request must be whole in this time; 25 KB over a slow line."""
+
+AHEAD_WRITE_SECONDS = 10.0
+"""How long a peer may take to take an answer of a few bytes."""
+
+AHEAD_BUSY_SECONDS = 60
+"""When somebody shall come back after the disk did not work."""
+
+AHEAD_PUBLISH_SECONDS = 6 * 3600
+"""Between two publications of a record (DESIGN 6): storing nodes forget after 24 h, and when they restart."""
+
+AHEAD_PUBLISH_SPREAD_SECONDS = 1800
+"""By how much that is more or less, drawn each time; and the wait at most when a day begins: not all at midnight."""
+
+AHEAD_RETRY_SECONDS = 600
+"""The next try after no holder took a record."""
+
+AHEAD_LOOK_SECONDS = 30.0
+"""Between two looks for what is due or over."""
+
+AHEAD_PUBLISH_AT_ONCE = 4
+"""Publications at once; a lookup and a put take half a second, so 100,000 fit six hours many times."""
+
+AHEAD_PUBLISH_BATCH = 64
+"""Records read from the disk at once to be published: 1.5 MB at most."""
+
+AHEAD_EXPIRE_BATCH = 1024
+"""Records deleted in one transaction when their day is over."""
+
 DRAIN_SECONDS = 3.0
 """How long circuits may take to end when the service closes; within the 8 s bound of the process."""
 
@@ -314,3 +378,11 @@ class MailboxLimits:
     disk_bytes: int = MAILBOX_DISK_BYTES
     peer_rate: float = MAILBOX_PEER_RATE
     peer_burst: float = MAILBOX_PEER_BURST
+
+
+@dataclass(frozen=True, slots=True)
+class AheadLimits:
+    """The bounds of the records signed ahead."""
+
+    records: int = AHEAD_RECORDS
+    disk_bytes: int = AHEAD_DISK_BYTES

@@ -16,7 +16,7 @@ import outcome
 import trio
 
 from covey_relay import limits
-from covey_relay.mailbox.operations import Deposit, MailboxStore, Operation, Outcome, StoreFailed
+from covey_relay.mailbox.operations import Arrived, Deposit, MailboxStore, Operation, Outcome, StoreFailed
 
 T = TypeVar("T")
 
@@ -77,6 +77,22 @@ class MailboxLine:
         """Run a function of the store that is no operation (`usage`, `give_back`) in its thread."""
         with trio.CancelScope(shield=True):
             return await trio.to_thread.run_sync(function, self._store, limiter=self._thread)
+
+    async def listen(self, tell: Callable[[Arrived], None]) -> None:
+        """Tell of messages that other relays deposit in this store, until cancelled; return at once if there are none.
+
+        What this line deposits itself is not told.
+        """
+        arrivals = await self.outside(lambda store: store.arrivals())
+        if arrivals is None:
+            return
+        try:
+            while True:
+                arrived = await trio.to_thread.run_sync(lambda: arrivals.wait(seconds=limits.MAILBOX_ARRIVALS_SECONDS))
+                if arrived is not None:
+                    tell(arrived)
+        finally:
+            arrivals.close()
 
     async def _wait_in_line(self, waiting: _Waiting) -> None:
         try:

@@ -1,7 +1,7 @@
 """What a mailbox store can be asked, and what it answers: the interface that every store fulfils.
 
 Owns: operations and their outcomes as values, `MailboxStore`. Spec: docs/spec/mailbox.md, "Queues". Never touches: who
-may ask (policy.py), how something is stored (sqlite.py), waiting (line.py). Times are Unix seconds.
+may ask (policy.py), how something is stored (sqlite.py, postgres.py), waiting (line.py). Times are Unix seconds.
 """
 
 from collections.abc import Sequence
@@ -232,6 +232,29 @@ class Usage:
     earliest_end: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """Messages that came to queues through other relays that use the same store.
+
+    `recv_keys`: the keys that own the queues (32 bytes each). `missed`: there may be others, in any queue.
+    """
+
+    recv_keys: tuple[bytes, ...]
+    missed: bool = False
+
+
+class Arrivals(Protocol):
+    """What other relays deposit in a store that they share; for a thread of its own, beside the store's."""
+
+    def wait(self, *, seconds: float) -> Arrived | None:
+        """Wait at most so long; return what arrived, None for nothing. A lost connection is opened again here."""
+        ...
+
+    def close(self) -> None:
+        """Hear no more."""
+        ...
+
+
 class MailboxStore(Protocol):
     """A store. Called by one thread at a time; what was returned by `apply` is on the disk."""
 
@@ -248,6 +271,10 @@ class MailboxStore(Protocol):
 
     def give_back(self, *, bytes_max: int) -> int:
         """Give disk space that is not used any more back to the system, at most so much; return how many bytes went."""
+        ...
+
+    def arrivals(self) -> Arrivals | None:
+        """Begin to hear of what other relays deposit in this store; None for a store that has one relay only."""
         ...
 
     def close(self) -> None:

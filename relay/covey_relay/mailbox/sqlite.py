@@ -118,6 +118,10 @@ class SqliteStore:
             raise self._translated(exc) from exc
         return (before - after) * self._page_bytes
 
+    def arrivals(self) -> None:
+        """See `MailboxStore.arrivals`: the file is one relay's."""
+        return
+
     def close(self) -> None:
         """See `MailboxStore.close`."""
         self._raw.close()

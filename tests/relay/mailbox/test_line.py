@@ -17,12 +17,28 @@ from covey_relay import limits
 from covey_relay.limits import MailboxLimits
 from covey_relay.mailbox import operations as op
 from covey_relay.mailbox.line import open_line
-from covey_relay.mailbox.operations import Operation, Outcome, Refusal, StoreFailed, Usage
+from covey_relay.mailbox.operations import Arrivals, Arrived, Operation, Outcome, Refusal, StoreFailed, Usage
 from covey_relay.mailbox.sqlite import SqliteStore
 
 from . import storm
 
 ROOT = Path(__file__).parents[3]
+
+
+class Arriving:
+    """Says nothing at first, then of one arrival at each wait."""
+
+    def __init__(self) -> None:
+        self.waits = 0
+        self.closed = False
+
+    def wait(self, *, seconds: float) -> Arrived | None:
+        assert not self.closed
+        self.waits += 1
+        return None if self.waits == 1 else Arrived((bytes([self.waits]) * 32,))
+
+    def close(self) -> None:
+        self.closed = True
 
 
 class Recording:
@@ -32,6 +48,7 @@ class Recording:
         self.batches: list[list[Operation]] = []
         self.failing: StoreFailed | None = None
         self.closed = False
+        self.arriving: Arriving | None = None
 
     def apply(self, operations: Sequence[Operation], *, now: int) -> list[Outcome]:
         assert not self.closed
@@ -46,6 +63,9 @@ class Recording:
 
     def give_back(self, *, bytes_max: int) -> int:
         return 0
+
+    def arrivals(self) -> Arrivals | None:
+        return self.arriving
 
     def close(self) -> None:
         self.closed = True
@@ -120,6 +140,23 @@ async def test_cancelled_callers_hold_up_nobody() -> None:
             nursery.cancel_scope.cancel()
         with trio.fail_after(10):
             await line.do(find(1))
+
+
+async def test_what_other_relays_deposit_is_told_and_a_store_of_one_relay_has_nothing_to_tell() -> None:
+    store = Recording()
+    told: list[Arrived] = []
+    async with open_line(lambda: store) as line:
+        with trio.fail_after(10):
+            await line.listen(told.append)
+        store.arriving = Arriving()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(line.listen, told.append)
+            with trio.fail_after(10):
+                while len(told) < 2:
+                    await line.do(find(1))
+            nursery.cancel_scope.cancel()
+        assert told[:2] == [Arrived((bytes([n]) * 32,)) for n in (2, 3)]
+        assert store.arriving.closed
 
 
 async def test_a_real_store_behind_the_line(tmp_path: Path) -> None:
