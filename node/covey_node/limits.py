@@ -63,6 +63,15 @@ INCOMING_QUEUE_BYTES = 32 * 1024 * 1024  # packets that were read and are not ye
 STRANGERS_KEPT = 4096  # peers whose last questions are remembered; 200 bytes each
 INCOMING_REQUESTS_MAX = 200  # undecided requests of strangers; further ones are told to come back later
 
+# --- own mailboxes (docs/spec/delivery.md, docs/spec/mailbox.md) ---
+MAILBOX_REPLICAS = 3  # queues of one set of ours, as many as relays are known (DESIGN 5)
+MAILBOX_GONE_SECONDS = 24 * 3600  # a relay that was away for so long is replaced (DESIGN 5)
+MAILBOX_AWAY_STEP_SECONDS = 600  # of one look that found it away: twice the pause between looks; sleep does not count
+MAILBOX_LOST_SECONDS = 24 * 3600  # a relay that lost a queue of ours is chosen last for so long
+MAILBOX_SETTLE_SECONDS = 2  # a quorum waits so long for the last queue, so that contacts are told once
+MAILBOX_FEW_SECONDS = 60  # fewer queues than a quorum are told after so long: one mailbox is better than none
+RECEIPT_AGAIN_SECONDS = 600  # a packet that a mailbox brings again is answered again after so long; three bring each
+
 # --- delivery (docs/spec/delivery.md) ---
 LANES_MAX = 64  # devices that are written to at the same time; the others wait their turn
 MESSAGE_LIFETIME_SECONDS = 30 * 24 * 3600  # an undelivered message expires after 30 days, the longest mailbox TTL
@@ -119,6 +128,7 @@ PUNCHES_KEPT_PER_PEER = 8  # outcomes of one peer, 1 KiB each
 INVITE_SECONDS_DEFAULT = 7 * 24 * 3600  # a week to find the message with the link
 INVITE_SECONDS_MAX = 365 * 24 * 3600  # nobody remembers older links
 INVITE_LINK_BYTES = 8 * 1024  # with a network of a dozen relays
+INVITE_BYTES = 32 * 1024  # what a link inflates to: network 12 KiB, addresses 8, contact queues 8; a bomb holds more
 INVITES_MAX = 1000  # open invites of one account
 
 CALL_SECONDS = 900  # who has our request hears from us so often; it costs both one connection

@@ -24,15 +24,19 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#covey_node/protocol/pb/invite.proto\x12\x11\x63ovey.node.invite\"n\n\x06Invite\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\x13\n\x0b\x61\x63\x63ount_key\x18\x02 \x01(\x0c\x12\r\n\x05\x61\x64\x64rs\x18\x03 \x03(\t\x12\r\n\x05token\x18\x04 \x01(\x0c\x12\x12\n\nexpires_at\x18\x05 \x01(\x04\x12\x0c\n\x04name\x18\x06 \x01(\t\"h\n\rContactRecord\x12\x13\n\x0b\x61\x63\x63ount_key\x18\x01 \x01(\x0c\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\r\n\x05\x61\x64\x64rs\x18\x03 \x03(\t\x12\x0e\n\x06\x62undle\x18\x04 \x01(\x0c\x12\x11\n\tsignature\x18\x05 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#covey_node/protocol/pb/invite.proto\x12\x11\x63ovey.node.invite\"\xbf\x01\n\x06Invite\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\x13\n\x0b\x61\x63\x63ount_key\x18\x02 \x01(\x0c\x12\r\n\x05\x61\x64\x64rs\x18\x03 \x03(\t\x12\r\n\x05token\x18\x04 \x01(\x0c\x12\x12\n\nexpires_at\x18\x05 \x01(\x04\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x36\n\tmailboxes\x18\x07 \x01(\x0b\x32#.covey.node.invite.ContactMailboxes\x12\x17\n\x0fnetwork_payload\x18\x08 \x01(\x0c\"g\n\x10\x43ontactMailboxes\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\x0c\x12\x0e\n\x06secret\x18\x02 \x01(\x0c\x12\x33\n\x08replicas\x18\x03 \x03(\x0b\x32!.covey.node.invite.ContactReplica\"N\n\x0e\x43ontactReplica\x12\r\n\x05index\x18\x01 \x01(\r\x12\r\n\x05relay\x18\x02 \x01(\x0c\x12\r\n\x05\x61\x64\x64rs\x18\x03 \x03(\t\x12\x0f\n\x07send_id\x18\x04 \x01(\x0c\"h\n\rContactRecord\x12\x13\n\x0b\x61\x63\x63ount_key\x18\x01 \x01(\x0c\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\r\n\x05\x61\x64\x64rs\x18\x03 \x03(\t\x12\x0e\n\x06\x62undle\x18\x04 \x01(\x0c\x12\x11\n\tsignature\x18\x05 \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'covey_node.protocol.pb.invite_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_INVITE']._serialized_start=58
-  _globals['_INVITE']._serialized_end=168
-  _globals['_CONTACTRECORD']._serialized_start=170
-  _globals['_CONTACTRECORD']._serialized_end=274
+  _globals['_INVITE']._serialized_start=59
+  _globals['_INVITE']._serialized_end=250
+  _globals['_CONTACTMAILBOXES']._serialized_start=252
+  _globals['_CONTACTMAILBOXES']._serialized_end=355
+  _globals['_CONTACTREPLICA']._serialized_start=357
+  _globals['_CONTACTREPLICA']._serialized_end=435
+  _globals['_CONTACTRECORD']._serialized_start=437
+  _globals['_CONTACTRECORD']._serialized_end=541
 # @@protoc_insertion_point(module_scope)
