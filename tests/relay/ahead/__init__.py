@@ -1,0 +1,1 @@
+"""Tests of the records signed ahead at a relay."""
