@@ -1,60 +1,39 @@
 """The node's way to relays' mailboxes: typed calls and subscriptions, under identities that are nobody's.
 
-Owns: throw-away hosts, the connections and streams on them, which way a deposit goes. Spec: docs/spec/mailbox.md.
-Never touches: the device's own host and identity, queues' meaning, the database; what a call asks and when it is asked
-again is the service's.
+Owns: the throw-away identities and which is used for what, the deadline of a call, its second try. Spec:
+docs/spec/mailbox.md, "A client". Never touches: the device's own host and identity, queues' meaning, the database; what
+a call asks and when it is asked again is the service's.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Literal
 
-from covey_core.errors import CoveyError
+import trio
+
+from covey_core.errors import CoveyError, ProtocolViolation, StreamLost
+from covey_core.host.contained import Contained
+from covey_core.identity import Identity
 from covey_core.network import Network
 from covey_core.peers import PeerId
-from covey_core.wire.mailbox import Answer, Command, Refused, StoredMessage
+from covey_core.wire.mailbox import Answer, Command, Fwd, Refused, StoredMessage, Sub, Take
+from covey_node import limits
+from covey_node.net.alarm import Alarm
+from covey_node.net.lasting import failed
+from covey_node.net.mailbox_link import Link
+from covey_node.net.mailbox_listen import Deliver, Listening, Refuse
+from covey_node.net.mailbox_relays import MailboxRelays
+from covey_node.protocol.mailbox_call import Asking, At, MailboxUnreachable, Role, Subscribed
+
+__all__ = ["At", "Deliver", "Isolation", "MailboxClient", "MailboxUnreachable", "Role", "Subscribed"]
 
 Isolation = Literal["relay", "queue"]
 """`relay`: one throw-away identity a relay and role; `queue`: one a queue and role."""
 
-Deliver = Callable[[bytes, Sequence[StoredMessage]], Awaitable[None]]
-"""Takes a queue's `recv_id` and messages of it; what it returns from is not sent again on this subscription."""
-
-
-class Role(Enum):
-    """What a connection is for: a relay sees one peer receive and another one send, and never both in one."""
-
-    RECEIVE = "receive"
-    SEND = "send"
-
-
-@dataclass(frozen=True, slots=True)
-class At:
-    """A relay and where it is; without `addrs` those of the network file and the rendezvous points are taken.
-
-    `operator` is a name for people, empty when nobody told one.
-    """
-
-    relay: PeerId
-    addrs: tuple[str, ...] = ()
-    operator: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Subscribed:
-    """A queue to be listened to: its `recv_id` (24 bytes), the Ed25519 seed (32) of its owner, and the cursor."""
-
-    recv_id: bytes
-    seed: bytes = field(repr=False)
-    after: int = 0
-
-
-class MailboxUnreachable(CoveyError):
-    """A relay's mailboxes did not answer; the text says why, in words for people. What was asked may have been done."""
+_Key = tuple[PeerId, Role, bytes]
 
 
 class MailboxClient:
@@ -73,9 +52,30 @@ class MailboxClient:
 
         `forward`: send by way of another relay where one answers. `now`: Unix seconds, for the end of forward keys.
         """
+        self._network = network
+        self._isolation = isolation
+        self._forwards = forward
+        self._now = now
+        self._relays = MailboxRelays(network, known)
+        self._links: dict[_Key, Link] = {}
+        self._fresh: deque[tuple[_Key, Link]] = deque()
+        self._more = Alarm()
+        self._identities: dict[_Key, Identity] = {}
 
     async def run(self) -> None:
         """Keep hosts and connections until cancelled; then all of them are closed."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._relays.run)
+                while True:
+                    while self._fresh:
+                        nursery.start_soon(self._keep, *self._fresh.popleft())
+                    await self._more.wait()
+        finally:
+            for link in self._links.values():
+                link.end("this node ends its connections to mailboxes")
+            self._links.clear()
+            self._fresh.clear()
 
     async def call(self, at: At, command: Command, *, role: Role, seed: bytes | None, queue: bytes) -> Answer:
         """Have one command answered; a refusal is an answer (`Refused`).
@@ -86,7 +86,15 @@ class MailboxClient:
         `limits.MAILBOX_CALL_SECONDS`; `ProtocolViolation` for a command whose fields are not what they may be.
         Cancelled, it may or may not have been done.
         """
-        raise MailboxUnreachable("this node does not ask mailboxes")
+        if isinstance(command, Sub | Fwd):
+            raise ProtocolViolation("subscriptions and forwarding are not calls")
+        asking = Asking.of(command, seed)
+        try:
+            with trio.move_on_after(limits.MAILBOX_CALL_SECONDS):
+                return await self._call_directly(at, asking, role=role, queue=queue)
+        except CoveyError as exc:
+            raise MailboxUnreachable(str(exc)) from exc
+        raise MailboxUnreachable(f"the relay did not answer within {limits.MAILBOX_CALL_SECONDS} s")
 
     async def subscribe(
         self,
@@ -94,18 +102,106 @@ class MailboxClient:
         queues: Sequence[Subscribed],
         deliver: Deliver,
         *,
-        refused: Callable[[bytes, Refused], Awaitable[None]] | None = None,
-        standing: Callable[[], None] | None = None,
+        refused: Refuse | None = None,
+        standing: Callable[[], None] = lambda: None,
     ) -> None:
         """Listen to queues at one relay until cancelled; messages that wait and those that come go to `deliver`.
 
-        One `deliver` runs at a time a connection, and the relay is read no further until it returns; it may `call`.
-        `refused` hears of each queue that the relay would not let us listen to (after waiting out BUSY), `standing` is
-        told once all others are listened to. Raises `MailboxUnreachable` when the connection ends or nothing is left to
-        listen to; when to come back is the caller's.
+        One `deliver` runs at a time, and the relay is read no further until it returns; it may `call`, and should
+        return within the 30 s that a relay waits. `refused` hears of each queue that the relay does not let us listen
+        to (BUSY is waited out), `standing` is told once all others are listened to. Raises `MailboxUnreachable` when a
+        connection ends or nothing is left to listen to; when to come back is the caller's. Errors of the callbacks
+        leave as they are.
         """
-        raise MailboxUnreachable("this node does not ask mailboxes")
+        if not queues:
+            raise MailboxUnreachable("there is no queue to listen to")
+        one_at_a_time, missing = trio.Lock(), len(groups := self._groups(queues))
+        ends: list[Exception] = []
+
+        async def hand_on(recv_id: bytes, messages: Sequence[StoredMessage]) -> None:
+            async with one_at_a_time:
+                await deliver(recv_id, messages)
+
+        async def refuse(recv_id: bytes, answer: Refused) -> None:
+            if refused is not None:
+                await refused(recv_id, answer)
+
+        def stands() -> None:
+            nonlocal missing
+            missing -= 1
+            if not missing:
+                standing()
+
+        async def listen(group: Sequence[Subscribed], everything: trio.CancelScope) -> None:
+            with Contained() as outcome:
+                link = self._link(at, Role.RECEIVE, group[0].recv_id)
+                await Listening(group, hand_on, refuse, stands).run(link)
+            ends.append(outcome.error or MailboxUnreachable("the relay ended the stream"))
+            everything.cancel()
+
+        async with trio.open_nursery() as nursery:
+            for group in groups:
+                nursery.start_soon(listen, group, nursery.cancel_scope)
+        raise ends[0]
 
     def relays(self) -> tuple[At, ...]:
-        """Return the relays that are known and serve mailboxes, as far as was seen, with addresses and operator."""
-        return ()
+        """Return the relays that are known and serve mailboxes, as far as was seen, with addresses and operator.
+
+        Those of the network file come first; the others were found at rendezvous points, where anybody may register.
+        """
+        return self._relays.all()
+
+    async def _call_directly(self, at: At, asking: Asking, *, role: Role, queue: bytes) -> Answer:
+        """Ask the relay itself; a second time when the stream was lost, unless a repetition would cost a key."""
+        try:
+            return await self._link(at, role, queue).call(asking)
+        except StreamLost:
+            if isinstance(asking.command, Take):
+                raise
+        return await self._link(at, role, queue).call(asking)
+
+    def _groups(self, queues: Sequence[Subscribed]) -> list[Sequence[Subscribed]]:
+        return [queues] if self._isolation == "relay" else [[queue] for queue in queues]
+
+    # --- links --------------------------------------------------------------------------------------------------------
+
+    def _link(self, at: At, role: Role, queue: bytes) -> Link:
+        """Return the link for this relay and role, and this queue where queues are kept apart; made where need be."""
+        key = (at.relay, role, queue if self._isolation == "queue" else b"")
+        link = self._links.get(key)
+        if link is None or link.ended:
+            self._make_room()
+            link = self._links[key] = Link(self._network, self._identity(key), at.relay, self._relays)
+            self._fresh.append((key, link))
+            self._more.ring()
+        link.addrs = self._relays.addrs_of(at)
+        return link
+
+    def _make_room(self) -> None:
+        if len(self._links) < limits.MAILBOX_LINKS:
+            return
+        idle = [link for link in self._links.values() if link.is_idle]
+        if not idle:
+            raise StreamLost(f"{limits.MAILBOX_LINKS} connections to mailboxes are in use")
+        longest = min(idle, key=lambda link: link.used_at)
+        longest.end("another connection took its place")
+        self._forget(longest)
+
+    def _identity(self, key: _Key) -> Identity:
+        """Return the identity of this run for a key: the same after a pause, so that nobody sees more than one."""
+        if key not in self._identities:
+            while len(self._identities) >= limits.MAILBOX_IDENTITIES:
+                del self._identities[next(iter(self._identities))]
+            self._identities[key] = Identity.generate()
+        return self._identities[key]
+
+    async def _keep(self, key: _Key, link: Link) -> None:
+        """Run one link; an error that nobody foresaw ends it, and the next call makes another."""
+        await failed("mailbox", link.run)
+        link.end("the connection to the relay was ended")
+        if self._links.get(key) is link:
+            del self._links[key]
+
+    def _forget(self, link: Link) -> None:
+        for key in [key for key, one in self._links.items() if one is link]:
+            del self._links[key]

@@ -90,7 +90,6 @@ class Exchange:
         self._hello: m.Hello | None = None
         self._last_id = 0
         self._unanswered: dict[int, m.Command] = {}
-        self._forgotten: set[int] = set()
         self._listening: dict[int, bytes] = {}
 
     @property
@@ -120,13 +119,8 @@ class Exchange:
         self._unanswered[self._last_id] = asking.command
         return self._last_id, payload
 
-    def forget(self, request_id: int) -> None:
-        """Nobody waits for this answer any more; it may still come."""
-        if request_id in self._unanswered:
-            self._forgotten.add(request_id)
-
-    def take(self, payload: bytes) -> Answered | Pushed | None:
-        """Take a frame; None for an answer that nobody waits for. `ProtocolViolation` for one that nobody asked for."""
+    def take(self, payload: bytes) -> Answered | Pushed:
+        """Take a frame; `ProtocolViolation` for an answer that nobody asked for, or that cannot be one."""
         response = decode_response(payload)
         recv_id = self._listening.get(response.id)
         if recv_id is not None:
@@ -139,9 +133,6 @@ class Exchange:
         check_answer(command, response.answer)
         if isinstance(command, m.Sub) and isinstance(response.answer, m.Done):
             self._listening[response.id] = command.recv_id
-        if response.id in self._forgotten:
-            self._forgotten.remove(response.id)
-            return None
         return Answered(response.id, response.answer)
 
 
@@ -160,7 +151,7 @@ def check_answer(command: m.Command, answer: m.Answer) -> None:
             return
         case (m.New(), m.Ids()) | (m.Put(), m.Stored()) | (m.Take(), m.Key()):
             return
-        case (m.Sub() | m.Ack() | m.Rot() | m.Del() | m.Stock()), m.Done():
+        case ((m.Sub() | m.Ack() | m.Rot() | m.Del() | m.Stock()), m.Done()):
             return
         case m.Have(_, asked), m.Held(held) if set(held) <= set(asked):
             return
