@@ -13,6 +13,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from covey_core.autonat import Served
+from covey_core.wire.ahead import AheadOutcome, AheadRequest, Leave
 from covey_core.wire.report import NatPair, PunchKind, PunchOutcome, PunchTransport
 from covey_relay.circuits import CircuitEnd, CircuitRefusal
 from covey_relay.reservations import ReservationRefusal
@@ -36,6 +37,14 @@ class CircuitEvent(Enum):
 
     OPENED = "opened"
     CLOSED = "closed"
+
+
+class AheadPublication(Enum):
+    """What became of a record signed ahead that was due."""
+
+    PUBLISHED = "published"
+    NEWER = "newer"  # its owner published a newer one
+    UNREACHED = "unreached"  # no holder took it
 
 
 class RelayMetrics:
@@ -73,6 +82,21 @@ class RelayMetrics:
             ["outcome", "transport", "nat_pair"],
             registry=registry,
         )
+        self._ahead_requests = Counter(
+            "covey_ahead_requests",
+            "Records signed ahead that were left or taken back.",
+            ["request", "outcome"],
+            registry=registry,
+        )
+        self._ahead_publications = Counter(
+            "covey_ahead_publications", "Records signed ahead that were due.", ["outcome"], registry=registry
+        )
+        self._ahead_records = Gauge("covey_ahead_records", "Records signed ahead that lie here.", registry=registry)
+        self._ahead_bytes = Gauge("covey_ahead_bytes", "Bytes of records signed ahead.", registry=registry)
+        for request in ("leave", "withdraw"):
+            for answer in AheadOutcome:
+                self._ahead_requests.labels(request=request, outcome=answer.name.lower())
+        _show_zeros(self._ahead_publications, "outcome", AheadPublication)
         self._usage = Gauge(
             "covey_usage_ratio", "How much of a bounded resource is in use, 0 to 1.", ["resource"], registry=registry
         )
@@ -97,6 +121,20 @@ class RelayMetrics:
     def watch_disk(self, ratio: Callable[[], float]) -> None:
         """Take the share of the mailboxes' disk in use, 0 to 1, from this function at each scrape."""
         self._usage.labels(resource="disk").set_function(ratio)
+
+    def watch_ahead(self, *, records: Callable[[], float], size: Callable[[], float]) -> None:
+        """Take number and bytes of the records signed ahead from these functions at each scrape."""
+        self._ahead_records.set_function(records)
+        self._ahead_bytes.set_function(size)
+
+    def ahead_answered(self, request: AheadRequest, outcome: AheadOutcome) -> None:
+        """Count what was answered to who left a record or took one back."""
+        kind = "leave" if isinstance(request, Leave) else "withdraw"
+        self._ahead_requests.labels(request=kind, outcome=outcome.name.lower()).inc()
+
+    def ahead_published(self, outcome: AheadPublication) -> None:
+        """Count what became of a record that was due."""
+        self._ahead_publications.labels(outcome=outcome.value).inc()
 
     def reservation(self, event: ReservationEvent) -> None:
         """Count what became of a slot."""
