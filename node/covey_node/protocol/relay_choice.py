@@ -40,7 +40,7 @@ def choose(
     while left and len(chosen) < wanted:
         best = min(
             left,
-            key=lambda one: (one.spare, _clashes(one, chosen), one.peer not in keeping, one.failures, one.order),
+            key=lambda one: (one.spare, clashes(one, chosen), one.peer not in keeping, one.failures, one.order),
         )
         left.remove(best)
         chosen.append(best)
@@ -68,7 +68,7 @@ def order_of(own: PeerId, relay: PeerId) -> bytes:
     return hashlib.sha256(f"covey relay order {own} {relay}".encode()).digest()
 
 
-def _clashes(one: Candidate, chosen: Iterable[Candidate]) -> int:
+def clashes(one: Candidate, chosen: Iterable[Candidate]) -> int:
     """Return 2 when the operator is among the chosen ones, 1 for the network only, 0 for neither."""
     clash = 0
     for other in chosen:

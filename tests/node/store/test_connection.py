@@ -101,7 +101,7 @@ def test_a_page_that_was_changed_on_the_disk_is_noticed_and_the_error_says_what_
     connection.run(lambda tx: [account.set_meta(tx, f"{n:04}", os.urandom(3000)) for n in range(100)])
     connection.close()
     data = bytearray(path.read_bytes())
-    for position in range(4096 * 40, len(data), 4096):
+    for position in range(4096 * 80, len(data), 4096):
         data[position + 100] ^= 1
     path.write_bytes(data)
 
