@@ -131,6 +131,27 @@ INVITE_LINK_BYTES = 8 * 1024  # with a network of a dozen relays
 INVITE_BYTES = 32 * 1024  # what a link inflates to: network 12 KiB, addresses 8, contact queues 8; a bomb holds more
 INVITES_MAX = 1000  # open invites of one account
 
+# --- first contact while the other side is away (docs/spec/first-contact.md) ---
+WORK_STEP_TRIES = 40_000  # answers tried between two looks whether the search is still wanted: about 20 ms
+WORK_TRIES_FACTOR = 30  # times 2**bits: chance needs more once in e**30 times
+CONTACT_SHARE_PAIRS = 200  # private halves kept of one relay's share: twice what a relay holds (100)
+CONTACT_STOCK_PAIRS = 20  # pairs offered at a time; so many at least are to lie at each relay
+CONTACT_STOCK_SECONDS = 24 * 3600  # pairs are offered so often, whatever we know of what is left
+CONTACT_BUNDLE_SECONDS = 7 * 24 * 3600  # a stocked bundle is replaced after so long, as prekeys are
+CONTACT_WORK_BITS = 18  # what an open contact queue asks at least: an eighth of a second; the relay asks for more
+CONTACT_PAGE_MESSAGES = 15  # messages fetched at a time of those left lying: what one answer holds of middle ones
+CONTACT_SETTLE_SECONDS = 0.2  # several invites made at once change the admission once
+CONTACT_RETRY_SECONDS_MIN = 5  # first pause after a relay of a contact queue did not answer
+CONTACT_RETRY_SECONDS_MAX = 600  # longest
+CONTACT_LEFT_SECONDS = 60  # what was left lying for a bound of a minute is fetched again after so long
+INVITE_WAIT_SECONDS = 5  # a new link waits so long for contact queues that are just being made, or for its admission
+REQUEST_HEAD_START_SECONDS = 2  # the direct way to somebody who may be there, before keys are taken from a relay
+REQUEST_MAILBOXES_SECONDS = 10  # a request waits so long for mailboxes of our own to be told in it
+REQUEST_RETRY_SECONDS_MIN = 15  # first pause after no relay of the other side took our request
+REQUEST_RETRY_SECONDS_MAX = 3600  # longest: an invite that is no longer admitted is asked for every hour
+REQUESTS_AT_ONCE = 4  # requests of ours that are being laid down; each may be working on a proof
+REQUEST_TTL_SECONDS = 21 * 24 * 3600  # what a relay is asked to keep a request for (DESIGN 5)
+
 CALL_SECONDS = 900  # who has our request hears from us so often; it costs both one connection
 CALLS_MAX = 32  # devices that are called at one time, those seen last first
 
