@@ -66,6 +66,8 @@ async def _run(lifecycle: Lifecycle) -> None:
         mdns=settings.mdns,
         report_punches=settings.report_punches,
         helps=settings.relay == "auto",
+        mailboxes=settings.mailboxes,
+        isolation=settings.isolation,
         on_ready=lambda address: log.info("node.started", api=address.partition(":")[0]),
     )
     async with trio.open_nursery() as nursery:

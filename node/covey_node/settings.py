@@ -82,6 +82,11 @@ class NodeSettings(CoveySettings):
 
     relay: Literal["auto", "off"] = "auto"
     """`auto` helps those behind NATs, within small limits, while this node can be reached itself; `off` does not."""
+    mailboxes: bool = True
+    """`on` leaves messages for contacts who are away at relays and fetches ours there, `off` does neither."""
+    isolation: Literal["relay", "queue"] = "relay"
+    """`relay`: one connection to a relay sends for all queues and one receives; `queue`: one each a queue."""
+
     report_punches: bool = False
     """`on` tells a relay that keeps a slot for this node how hole punches ended: numbers, no peers, hours later."""
 

@@ -28,6 +28,7 @@ def test_a_node_runs_without_any_setting(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert settings.api == "127.0.0.1:0"
     assert settings.ops_addr is None
     assert (settings.portmap, settings.mdns, settings.relay, settings.report_punches) == (True, True, "auto", False)
+    assert (settings.mailboxes, settings.isolation) == (True, "relay")
 
 
 def test_where_ipv6_is_switched_off_nobody_listens_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,6 +54,8 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
         "MDNS": "off",
         "RELAY": "off",
         "REPORT_PUNCHES": "on",
+        "MAILBOXES": "off",
+        "ISOLATION": "queue",
         "LOG_LEVEL": "debug",
         "LOG_JSON": "true",
         "OPS_ADDR": "127.0.0.1:9103",
@@ -65,6 +68,7 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
     assert settings.token_path == Path("/run/api.token")
     assert (settings.create, settings.name, settings.log_json) == (True, "alice", True)
     assert (settings.portmap, settings.mdns, settings.relay, settings.report_punches) == (False, False, "off", True)
+    assert (settings.mailboxes, settings.isolation) == (False, "queue")
 
 
 def test_a_node_that_only_dials_says_none(monkeypatch: pytest.MonkeyPatch) -> None:

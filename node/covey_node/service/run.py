@@ -29,6 +29,7 @@ from covey_node.net.dialer import Dialer
 from covey_node.net.interfaces import watch_interfaces
 from covey_node.net.keeper import Keeper
 from covey_node.net.lasting import lasting
+from covey_node.net.mailbox import Isolation
 from covey_node.net.relays import RelayClient
 from covey_node.protocol.frames import BundleOutcome, BundleReply, BundleRequest
 from covey_node.service.addressing import AddressBook
@@ -40,6 +41,7 @@ from covey_node.service.helping import Helping
 from covey_node.service.incoming import Incoming
 from covey_node.service.insight import Insight
 from covey_node.service.ledger import Ledger
+from covey_node.service.mailboxes import make_mailboxes
 from covey_node.service.mapping import make_port_mapper
 from covey_node.service.nearby import Nearby
 from covey_node.service.node import Node, Parts
@@ -74,6 +76,8 @@ class NodeOptions:
     mdns: bool = False
     report_punches: bool = False
     helps: bool = False
+    mailboxes: bool = False
+    isolation: Isolation = "relay"
     on_ready: Callable[[str], None] = lambda _address: None
 
 
@@ -139,6 +143,7 @@ async def open_node(
         BundleServer(host, partial(_hand_out_bundle, ledger, own))
         delivery = Delivery(ledger, own, host, insight.reach(reach))
         keeper.follow(delivery.path_changed)
+        mailboxes = make_mailboxes(options.network, on=options.mailboxes, isolation=options.isolation)
         await addresses.note()
         for name, task in (
             ("addresses", addresses.run),
@@ -150,6 +155,7 @@ async def open_node(
             ("insight", insight.run),
             ("calling", Calling(ledger, reach, relays).run),
             ("tidy", partial(_tidy, ledger, own)),
+            *mailboxes.tasks(),
         ):
             nursery.start_soon(lasting, name, task)
         mapped: Callable[[], tuple[str, ...]] = tuple
