@@ -70,6 +70,8 @@ MAILBOX_AWAY_STEP_SECONDS = 600  # of one look that found it away: twice the pau
 MAILBOX_LOST_SECONDS = 24 * 3600  # a relay that lost a queue of ours is chosen last for so long
 MAILBOX_SETTLE_SECONDS = 2  # a quorum waits so long for the last queue, so that contacts are told once
 MAILBOX_FEW_SECONDS = 60  # fewer queues than a quorum are told after so long: one mailbox is better than none
+RECEIPT_SECONDS_MIN = 1  # receipts for what came by a mailbox are gathered for at least so long
+RECEIPT_SECONDS_MAX = 5  # and at most so long, drawn anew for each batch: relays cannot match what came with what goes
 RECEIPT_AGAIN_SECONDS = 600  # a packet that a mailbox brings again is answered again after so long; three bring each
 
 # --- delivery (docs/spec/delivery.md) ---
