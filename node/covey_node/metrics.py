@@ -24,7 +24,7 @@ from covey_node.protocol.status import Status
 _ATTEMPTS_MAX: Final = 4  # three on one stream and one with roles swapped (docs/spec/dcutr.md); more count as four
 _PATH_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 0.75, 1, 2, 5, 10, 30)
 _DELIVERY_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 300, 3600, 86400)
-_STANDING: Final = tuple(kind for kind in PathKind if kind is not PathKind.NONE)
+_STANDING: Final = tuple(kind for kind in PathKind if kind not in {PathKind.NONE, PathKind.MAILBOX})
 _FAILURES: Final = tuple(reason for reason in Reason if reason is not Reason.NOT_OURS_TO_START)
 _CARRIERS: Final = (Transport.TCP, Transport.QUIC)
 
@@ -193,7 +193,7 @@ class NodeMetrics:
     def payload(self, path: str, direction: Direction, size: int) -> None:
         """Count `size` bytes of packets that came or went over a kind of path; nothing for a path that just ended."""
         kind = _one_of(PathKind, path, PathKind.NONE)
-        if kind != PathKind.NONE:
+        if kind in _STANDING:
             self._payload.labels(path=kind, dir=direction.value).inc(size)
 
     # --- punches and reachability ---------------------------------------------------------------------------------
@@ -249,12 +249,12 @@ class NodeMetrics:
 
     def delivered(self, path: str | None, seconds: float) -> None:
         """Take how long a message took that was delivered over a kind of path."""
-        via = Via.RELAY if path == PathKind.RELAYED else Via.DIRECT
+        via = Via.MAILBOX if path == PathKind.MAILBOX else Via.RELAY if path == PathKind.RELAYED else Via.DIRECT
         self._delivery.labels(via=via.value).observe(max(0.0, seconds))
 
     def outbox(self, counts: Mapping[Status, int]) -> None:
         """Set how many messages wait, by status."""
-        for status in (Status.QUEUED, Status.SENT):
+        for status in (Status.QUEUED, Status.SENT, Status.STORED):
             self._outbox.labels(status=status.value).set(counts.get(status, 0))
 
     def ratchet_rejected(self, reason: RatchetReject) -> None:

@@ -203,7 +203,7 @@ def _message_routes(router: APIRouter, port: NodePort, shutdown: trio.Event) -> 
     @router.get("/messages/{message}", tags=["messages"], responses=_LOOKUP)
     async def message(
         message: MessageId,
-        wait_for: Annotated[Literal["sent", "delivered", "read"], Query()] = "delivered",
+        wait_for: Annotated[Literal["sent", "stored", "delivered", "read"], Query()] = "delivered",
         wait_seconds: WaitSeconds = 0,
     ) -> MessageView:
         """Return one message; with `wait_seconds`, as soon as it is as far as `wait_for` or has failed or expired."""

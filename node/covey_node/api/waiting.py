@@ -14,7 +14,7 @@ from covey_node.service.port import EventView, NodePort, Status
 
 View = TypeVar("View")
 
-_RANK = {Status.QUEUED: 0, Status.SENT: 1, Status.DELIVERED: 2, Status.READ: 3}
+_RANK = {Status.QUEUED: 0, Status.SENT: 1, Status.STORED: 2, Status.DELIVERED: 3, Status.READ: 4}
 
 
 async def wait_until(

@@ -26,7 +26,7 @@ _HELP = (
     "/reply ID TEXT, /edit ID TEXT, /delete ID, /react ID EMOJI   act on a message",
     "//text         send a line that begins with a slash",
 )
-_TOLD = ("delivered", "read", "failed", "expired")
+_TOLD = ("stored", "delivered", "read", "failed", "expired")
 WAKE_SECONDS = 0.5  # between two tries to wake the keyboard's thread when the node has gone
 _CLEAR = "\r\x1b[K"
 

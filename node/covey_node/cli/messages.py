@@ -17,7 +17,7 @@ from covey_node.cli.text import ago, clock, duration, harmless, indented, width
 
 LOOK_SECONDS = 5.0  # how long `send` looks for the delivery when nobody asked it to wait
 WAIT_SECONDS = 60.0  # how long `send --wait` waits
-_RANK = {"queued": 0, "sent": 1, "delivered": 2, "read": 3}
+_RANK = {"queued": 0, "sent": 1, "stored": 2, "delivered": 3, "read": 4}
 _QUOTE = 40  # characters of the message that a reply answers
 
 
@@ -39,7 +39,7 @@ def send(run: Run) -> int:
     run.out.show(view, [f"{state_of(view, run)}  {view['id'][:8]}  to {harmless(view['contact'])}"])
     if view["status"] in {"failed", "expired"}:
         return ExitCode.REFUSED
-    if options.wait in {"sent", "delivered"} and not reached(view["status"], options.wait):
+    if options.wait in {"sent", "stored", "delivered"} and not reached(view["status"], options.wait):
         return ExitCode.TIMEOUT
     return ExitCode.OK
 
@@ -144,6 +144,8 @@ def state_words(view: Mapping[str, Any], out: Output, now: float) -> str:
     status = "delivered" if view["status"] == "received" else str(view["status"])
     colour = {"delivered": "green", "read": "green", "failed": "red", "expired": "red", "queued": "yellow"}.get(status)
     words = out.style(status, colour) if colour else status
+    if status == "stored" and view["copies"] is not None:
+        words += f" {view['copies']['stored']}/{view['copies']['of']}"
     if status in {"delivered", "read"}:
         return words + (f" ({view['path']})" if view["path"] not in {None, "none"} else "")
     if view["reason"]:

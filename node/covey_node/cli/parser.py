@@ -120,7 +120,7 @@ def _messages(command: _Add) -> None:
     send.add_argument("--disappear", metavar="TIME", type=_seconds, help="delete it on both sides after this time")
     send.add_argument(
         "--wait",
-        choices=("delivered", "sent", "none"),
+        choices=("delivered", "stored", "sent", "none"),
         help="how far it must get; exit code 6 when it does not (default: look for 5 s, and say)",
     )
     send.add_argument(

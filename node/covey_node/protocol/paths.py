@@ -14,4 +14,5 @@ class PathKind(StrEnum):
     MAPPED = "mapped"
     PUNCHED = "punched"
     RELAYED = "relayed"
+    MAILBOX = "mailbox"  # of messages only: no connection is one
     NONE = "none"

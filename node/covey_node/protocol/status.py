@@ -4,9 +4,11 @@ Owns: the words for the state of a message and of a contact, and the rule by whi
 Spec: docs/spec/store.md "Message status" (DESIGN 5: a status never lies and never goes back).
 Never touches: the database, the clock, the network.
 
-The order is `queued < sent < delivered < read`. `expired` and `failed` end a message that was not delivered. A
-message that the other side has can no longer expire or fail, and one that ended stays ended. `received` is the one
-status of an incoming message.
+The order is `queued < sent < stored < delivered < read`. `sent` and `stored` are two ways on which a message may be:
+written to the device itself, or lying at enough of its mailboxes; `stored` is the better word, for it outlives our
+connection, so a message that is sent may become stored and not the other way round. `expired` and `failed` end a
+message that was not delivered. A message that the other side has can no longer expire or fail, and one that ended
+stays ended. `received` is the one status of an incoming message.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ class Status(StrEnum):
 
     QUEUED = "queued"
     SENT = "sent"
+    STORED = "stored"  # at a quorum of the mailboxes of the other side; how many copies lie there may rise and fall
     DELIVERED = "delivered"
     READ = "read"
     EXPIRED = "expired"
@@ -39,9 +42,11 @@ class Status(StrEnum):
     RECEIVED = "received"  # the one status of an incoming message
 
 
+_ENDS: Final = frozenset({Status.DELIVERED, Status.READ, Status.EXPIRED, Status.FAILED})
 _NEXT: Final[dict[Status, frozenset[Status]]] = {
-    Status.QUEUED: frozenset({Status.SENT, Status.DELIVERED, Status.READ, Status.EXPIRED, Status.FAILED}),
-    Status.SENT: frozenset({Status.DELIVERED, Status.READ, Status.EXPIRED, Status.FAILED}),
+    Status.QUEUED: _ENDS | {Status.SENT, Status.STORED},
+    Status.SENT: _ENDS | {Status.STORED},
+    Status.STORED: _ENDS,
     Status.DELIVERED: frozenset({Status.READ}),
     Status.READ: frozenset(),
     Status.EXPIRED: frozenset(),
@@ -49,7 +54,17 @@ _NEXT: Final[dict[Status, frozenset[Status]]] = {
     Status.RECEIVED: frozenset(),
 }
 
-OPEN: Final = frozenset({Status.QUEUED, Status.SENT})
+_BEST_FIRST: Final = (
+    Status.READ,
+    Status.DELIVERED,
+    Status.STORED,
+    Status.SENT,
+    Status.QUEUED,
+    Status.FAILED,
+    Status.EXPIRED,
+)
+
+OPEN: Final = frozenset({Status.QUEUED, Status.SENT, Status.STORED})
 """The statuses in which a packet still has to reach its device."""
 
 
@@ -71,5 +86,4 @@ def derive(deliveries: Iterable[Status]) -> Status | None:
     `expired`. Without packets there is nothing to say: None.
     """
     states = set(deliveries)
-    order = (Status.READ, Status.DELIVERED, Status.SENT, Status.QUEUED, Status.FAILED, Status.EXPIRED)
-    return next((status for status in order if status in states), None)
+    return next((status for status in _BEST_FIRST if status in states), None)

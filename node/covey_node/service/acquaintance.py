@@ -30,7 +30,7 @@ from covey_node.service.ledger import Ledger
 from covey_node.service.naming import find_contact
 from covey_node.service.own import Own
 from covey_node.service.port import ContactView, InviteView, NotFound, Refused, VerifyView
-from covey_node.store import account, contacts, deliveries, devices, invites, lanes, messages, sessions
+from covey_node.store import account, contacts, deliveries, devices, invites, lanes, messages, peer_mailboxes, sessions
 from covey_node.store.contacts import ContactRow, is_alias
 from covey_node.store.deliveries import OutboxFull
 from covey_node.store.errors import AliasTaken
@@ -156,6 +156,7 @@ class Acquaintance:
                 if messages.move(tx, message.id, Status.FAILED, now=now, reason="you blocked this contact"):
                     effects.message(message.id)
             sessions.remove_of_contact(tx, row.id)
+            peer_mailboxes.forget(tx, row.id)
             keys = crypto.RecordKeys.generate(self._own.rng)
             account.replace_record_keys(tx, record_seed=keys.seed, record_secret=keys.share.secret)
             for other in contacts.all_in(tx, {ContactState.ACCEPTED}):

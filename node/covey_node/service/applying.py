@@ -28,6 +28,7 @@ from covey_node.protocol.contents import (
 )
 from covey_node.protocol.frames import Outcome
 from covey_node.protocol.invite import token_hash
+from covey_node.protocol.paths import PathKind
 from covey_node.protocol.status import ContactState, Status
 from covey_node.service.composing import own_name, own_reachability, send_held_back, send_notice_content
 from covey_node.service.effects import Effects
@@ -174,16 +175,32 @@ def _reaction(tx: Tx, effects: Effects, own: Own, contact: ContactRow, body: Rea
 
 
 def _receipt(tx: Tx, effects: Effects, own: Own, contact: ContactRow, device_key: bytes, body: Receipt) -> None:
-    """One device has messages: what was on its way to it is done, and they have been delivered, or read."""
-    status = Status.READ if body.kind is ReceiptKind.READ else Status.DELIVERED
+    """One device has contents: what was on its way to it is done, and messages have been delivered, or read.
+
+    A device says so of what came by its mailboxes; what it took from a stream it has acknowledged there.
+    """
+    now, read = own.now(), body.kind is ReceiptKind.READ
+    path = None if read else PathKind.MAILBOX.value
     for message_id in body.message_ids:
+        done = deliveries.with_content(tx, contact.id, device_key, message_id)
+        for row_id in done:
+            moved = deliveries.finish(tx, row_id, Status.DELIVERED, now=now, path=path)
+            if moved is not None:
+                effects.message_now(moved)
+        if done and not read:
+            request_arrived(tx, effects, contact.id)
         row = messages.find(tx, contact.id, message_id, outgoing=True)
-        if row is None:
-            continue
-        done = [item.id for item in deliveries.of_message(tx, row.id) if item.device_key == device_key]
-        moved = [deliveries.finish(tx, row_id, Status.DELIVERED, now=own.now()) for row_id in done]
-        if messages.move(tx, row.id, status, now=own.now()) is not None or any(moved):
+        if row is not None and messages.move(tx, row.id, Status.READ if read else Status.DELIVERED, now=now, path=path):
             effects.message(row.id)
+
+
+def request_arrived(tx: Tx, effects: Effects, contact_id: int) -> None:
+    """Note that the other side has our request, if one waits."""
+    contact = contacts.get(tx, contact_id)
+    if contact is not None and contact.state is ContactState.REQUESTING:
+        reason = "they have your request and have not answered yet"
+        contacts.save(tx, replace(contact, state=ContactState.REQUESTED, reason=reason))
+        effects.contact(contact_id)
 
 
 def _request(tx: Tx, effects: Effects, own: Own, contact: ContactRow, body: ContactRequest) -> Outcome:

@@ -16,6 +16,7 @@ class Wake(Flag):
 
     NEW = auto()  # something was queued
     SEEN = auto()  # the device showed itself: a pause is over
+    MAILBOXES = auto()  # the device told us where else to leave its mail
 
 
 @dataclass(slots=True)

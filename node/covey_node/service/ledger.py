@@ -80,6 +80,7 @@ class Ledger:
         for message in changed_messages.values():
             data = _shallow(message)
             data["reactions"] = tuple(asdict(item) for item in message.reactions)
+            data["copies"] = None if message.copies is None else asdict(message.copies)
             self.events.publish("message", data)
         for follower in self._followers:
             follower(effects)

@@ -13,7 +13,7 @@ from covey_core.errors import ProtocolViolation
 from covey_node import crypto
 from covey_node.protocol.status import Status
 from covey_node.service.effects import Effects
-from covey_node.store import contacts, deliveries, devices, messages
+from covey_node.store import contacts, deliveries, devices, messages, peer_mailboxes
 from covey_node.store.contacts import ContactRow
 from covey_node.store.devices import DeviceRow
 from covey_node.store.messages import MessageRow
@@ -47,6 +47,7 @@ def note_devices(tx: Tx, effects: Effects, contact: ContactRow, found: crypto.De
                 _log_change(tx, effects, contact, key, "added", now=now)
     for key in known.keys() - current.keys():
         devices.revoke(tx, contact.id, key, now=now)
+        peer_mailboxes.forget(tx, contact.id, key)
         for row in deliveries.drop_of_device(tx, contact.id, key, now=now, reason="the contact took this device off"):
             effects.message(row.id)
         if not first:

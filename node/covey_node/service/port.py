@@ -55,6 +55,14 @@ class ReactionView:
 
 
 @dataclass(frozen=True, slots=True)
+class CopiesView:
+    """How many of the `of` mailboxes of a contact's device have a message; the device for which most have it counts."""
+
+    stored: int
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
 class MessageView:
     """One message as a person sees it: edits applied, deleted ones without text."""
 
@@ -67,7 +75,7 @@ class MessageView:
     received_at: float | None
     status: Status
     status_at: float
-    reason: str | None  # why it is still queued, or why it failed; in words
+    reason: str | None  # why it is still queued, why copies are missing, or why it failed; in words
     path: PathKind | None  # the way it was delivered over, when known
     reply_to: str | None
     edited: bool
@@ -76,6 +84,7 @@ class MessageView:
     reactions: tuple[ReactionView, ...]
     attempts: int
     next_attempt_at: float | None
+    copies: CopiesView | None = None  # while it waits, where the contact has mailboxes
 
 
 @dataclass(frozen=True, slots=True)

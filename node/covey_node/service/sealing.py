@@ -13,7 +13,7 @@ from dataclasses import replace
 from covey_core.peers import public_key_of
 from covey_node import crypto, limits
 from covey_node.protocol.addresses import peers_in
-from covey_node.protocol.contents import Content, encode_content
+from covey_node.protocol.contents import Content, Receipt, encode_content
 from covey_node.service.effects import Effects
 from covey_node.service.own import Own
 from covey_node.store import deliveries, devices, lanes, sessions
@@ -59,6 +59,7 @@ def queue_content(
             device_key=device_key,
             now=now,
             message_row=message_row,
+            content_id=None if isinstance(content.body, Receipt) else content.message_id,
             content=data,
             packet=packet,
             packet_hash=None if packet is None else packet_hash(packet),

@@ -12,7 +12,7 @@ from dataclasses import replace
 from covey_node.protocol.frames import Outcome
 from covey_node.protocol.lane import Settled
 from covey_node.protocol.status import ContactState, Status
-from covey_node.service.applying import refuse_contact
+from covey_node.service.applying import refuse_contact, request_arrived
 from covey_node.service.effects import Effects
 from covey_node.service.own import Own
 from covey_node.store import contacts, deliveries, devices, lanes
@@ -63,7 +63,7 @@ def settle(
         if device is not None:
             devices.put(tx, replace(device, bundle=None, bundle_at=None))
     if any(item.outcome.delivered for item in settled):
-        _request_arrived(tx, effects, contact_id)
+        request_arrived(tx, effects, contact_id)
     return lost
 
 
@@ -71,14 +71,6 @@ def _asking(tx: Tx, contact_id: int) -> ContactRow | None:
     """Return the contact while a request of ours waits there: of others, no acknowledgement changes the state."""
     contact = contacts.get(tx, contact_id)
     return contact if contact is not None and contact.state in _ASKING else None
-
-
-def _request_arrived(tx: Tx, effects: Effects, contact_id: int) -> None:
-    contact = contacts.get(tx, contact_id)
-    if contact is not None and contact.state is ContactState.REQUESTING:
-        reason = "they have your request and have not answered yet"
-        contacts.save(tx, replace(contact, state=ContactState.REQUESTED, reason=reason))
-        effects.contact(contact_id)
 
 
 def _note(tx: Tx, effects: Effects, contact_id: int, reason: str) -> None:

@@ -6,15 +6,20 @@ Owns: the translation of rows into the port's values. Functions take a `Tx`. Pat
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from covey_node.protocol.paths import PathKind
-from covey_node.protocol.status import Status
-from covey_node.service.port import ContactView, InviteView, MessageView, ReactionView
-from covey_node.store import contacts, lanes, messages, reactions
+from covey_node.protocol.replication import Copies
+from covey_node.protocol.status import OPEN, Status
+from covey_node.service.port import ContactView, CopiesView, InviteView, MessageView, ReactionView
+from covey_node.store import contacts, deposits, lanes, messages, reactions
 from covey_node.store.contacts import ContactRow
+from covey_node.store.deposits import ReplicaCopy
 from covey_node.store.invites import InviteRow
 from covey_node.store.messages import MessageRow
 from covey_node.store.tx import Tx
+
+ONE_RELAY: Final = "there is only one relay with mailboxes: if it fails, the message waits here"
 
 
 def contact_view(tx: Tx, row: ContactRow) -> ContactView:
@@ -61,7 +66,9 @@ def invite_view(tx: Tx, row: InviteRow, *, link: str | None = None) -> InviteVie
 
 
 def _message_view(tx: Tx, row: MessageRow, alias: str, found: Sequence[reactions.ReactionRow]) -> MessageView:
-    waits = row.outgoing and row.status in {Status.QUEUED, Status.SENT}
+    waits = row.outgoing and row.status in OPEN
+    found_copies = deposits.of_message(tx, row.id) if waits else None
+    copies, replicas = found_copies or (None, ())
     return MessageView(
         id=row.message_id.hex(),
         contact=alias,
@@ -72,7 +79,7 @@ def _message_view(tx: Tx, row: MessageRow, alias: str, found: Sequence[reactions
         received_at=row.received_at,
         status=row.status,
         status_at=row.status_at,
-        reason=row.reason,
+        reason=_reason(row, copies, replicas),
         path=PathKind(row.path) if row.path else None,
         reply_to=row.reply_to.hex() if row.reply_to else None,
         edited=row.edited_at is not None,
@@ -81,4 +88,19 @@ def _message_view(tx: Tx, row: MessageRow, alias: str, found: Sequence[reactions
         reactions=tuple(ReactionView("me" if item.mine else alias, item.emoji) for item in found),
         attempts=row.attempts,
         next_attempt_at=lanes.next_attempt(tx, row.id) if waits else None,
+        copies=None if copies is None else CopiesView(copies.stored, copies.of),
     )
+
+
+def _reason(row: MessageRow, copies: Copies | None, replicas: Sequence[ReplicaCopy]) -> str | None:
+    """Return why a message waits where it is: what the direct way says, then what its mailboxes say."""
+    if copies is None:
+        return row.reason
+    troubles = [one.reason for one in replicas if one.reason is not None]
+    if row.status is Status.STORED:
+        if copies.of == 1 and copies.enough:
+            troubles.append(ONE_RELAY)
+        return "; ".join(troubles) or None
+    if troubles:
+        troubles[0] = f"{copies} mailboxes have it: {troubles[0]}"
+    return "; ".join(([row.reason] if row.reason else []) + troubles) or None

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from covey_node.limits import EXPIRE_DELIVERIES, MESSAGE_LIFETIME_SECONDS, OUTBOX_PER_DEVICE
 from covey_node.protocol.status import OPEN, Status, derive
-from covey_node.store import messages
+from covey_node.store import messages, queue_told
 from covey_node.store.errors import StoreError
 from covey_node.store.messages import MessageRow
 from covey_node.store.tx import Row, Tx
@@ -40,16 +40,17 @@ class DeliveryRow:
     content: bytes | None = None  # encoded content that could not be encrypted yet (no session, no bundle)
     packet: bytes | None = None  # ciphertext
     packet_hash: bytes | None = None  # SHA-256 of the packet, 32 bytes
-    state: Status = Status.QUEUED  # queued | sent
+    state: Status = Status.QUEUED  # queued | sent | stored
     attempts: int = 0
     next_attempt_at: float = 0.0
     reason: str | None = None
     id: int = 0
+    content_id: bytes | None = None  # the content's message id, 16 bytes; None for contents that are not receipted
 
 
 _COLUMNS = (
     "contact_id, device_key, created_at, expires_at, message_row, content, packet, packet_hash, state, attempts, "
-    "next_attempt_at, reason, id"
+    "next_attempt_at, reason, id, content_id"
 )
 _SELECT = f"SELECT {_COLUMNS} FROM deliveries"  # noqa: S608 - constant
 
@@ -65,6 +66,7 @@ def enqueue(
     device_key: bytes,
     now: float,
     message_row: int | None = None,
+    content_id: bytes | None = None,
     content: bytes | None = None,
     packet: bytes | None = None,
     packet_hash: bytes | None = None,
@@ -78,7 +80,8 @@ def enqueue(
     expires_at = now + lifetime_seconds
     row_id = tx.insert(
         "INSERT INTO deliveries (contact_id, device_key, created_at, expires_at, message_row, content, packet, "
-        "packet_hash, state, attempts, next_attempt_at, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "packet_hash, state, attempts, next_attempt_at, reason, content_id) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             contact_id,
             device_key,
@@ -92,6 +95,7 @@ def enqueue(
             0,
             now,
             reason,
+            content_id,
         ),
     )
     return DeliveryRow(
@@ -106,6 +110,7 @@ def enqueue(
         next_attempt_at=now,
         reason=reason,
         id=row_id,
+        content_id=content_id,
     )
 
 
@@ -133,6 +138,15 @@ def of_message(tx: Tx, message_row: int) -> tuple[DeliveryRow, ...]:
     return tuple(_row(row) for row in tx.all(f"{_SELECT} WHERE message_row = ? ORDER BY id", (message_row,)))
 
 
+def with_content(tx: Tx, contact_id: int, device_key: bytes, content_id: bytes) -> tuple[int, ...]:
+    """Return the open deliveries of a content, by its message id, to one device of a contact."""
+    rows = tx.all(
+        "SELECT id FROM deliveries WHERE content_id = ? AND contact_id = ? AND device_key = ? ORDER BY id",
+        (content_id, contact_id, device_key),
+    )
+    return tuple(int(row[0]) for row in rows)
+
+
 def finish(
     tx: Tx, row_id: int, outcome: Status, *, now: float, reason: str | None = None, path: str | None = None
 ) -> MessageRow | None:
@@ -143,6 +157,8 @@ def finish(
     if outcome in OPEN:
         raise ValueError(f"{outcome} is not the end of a delivery")
     row = tx.one("SELECT message_row FROM deliveries WHERE id = ?", (row_id,))  # its packet is not read for that
+    if row is not None and row[0] is None and outcome is Status.DELIVERED:
+        queue_told.confirm(tx, row_id)
     tx.execute("DELETE FROM deliveries WHERE id = ?", (row_id,))
     if row is None or row[0] is None:
         return None

@@ -60,11 +60,20 @@ def unsealed(tx: Tx, contact_id: int, device_key: bytes, *, limit: int) -> tuple
 
 def sealed(tx: Tx, row_id: int, *, packet: bytes, packet_hash: bytes) -> None:
     """Store the packet of a content; the content is kept until delivery, for the case that the session was lost."""
+    tx.execute("DELETE FROM deposits WHERE delivery = ?", (row_id,))  # a former packet's: nobody can open it
     tx.execute("UPDATE deliveries SET packet = ?, packet_hash = ? WHERE id = ?", (packet, packet_hash, row_id))
 
 
 def unseal_all(tx: Tx, contact_id: int, device_key: bytes) -> int:
-    """Forget the packets for a device whose session is lost, so that contents are sealed anew; return how many."""
+    """Forget the packets for a device whose session is lost, so that contents are sealed anew; return how many.
+
+    What was laid into mailboxes of them cannot be opened there either, and counts no longer.
+    """
+    tx.execute(
+        "DELETE FROM deposits WHERE delivery IN "
+        "(SELECT id FROM deliveries WHERE contact_id = ? AND device_key = ? AND content IS NOT NULL)",
+        (contact_id, device_key),
+    )
     return tx.execute(
         "UPDATE deliveries SET packet = NULL, packet_hash = NULL WHERE contact_id = ? AND device_key = ? "
         "AND content IS NOT NULL",
@@ -87,7 +96,7 @@ def mark_sent(tx: Tx, row_ids: Sequence[int], *, now: float, path: str) -> tuple
         row = tx.one("SELECT message_row FROM deliveries WHERE id = ?", (row_id,))
         if row is None:
             continue
-        tx.execute("UPDATE deliveries SET state = 'sent' WHERE id = ?", (row_id,))
+        tx.execute("UPDATE deliveries SET state = 'sent' WHERE id = ? AND state = 'queued'", (row_id,))
         if row[0] is not None and (moved := messages.move(tx, int(row[0]), Status.SENT, now=now, path=path)):
             changed.append(moved)
     return tuple(changed)
@@ -132,9 +141,10 @@ def held_back(tx: Tx, contact_id: int) -> tuple[MessageRow, ...]:
 def queued(tx: Tx, contact_id: int | None = None) -> int:
     """Return how many messages of ours have not reached their contact yet, of one contact or of all."""
     if contact_id is None:
-        return tx.number("SELECT count(*) FROM messages WHERE outgoing = 1 AND status IN ('queued', 'sent')")
+        return tx.number("SELECT count(*) FROM messages WHERE outgoing = 1 AND status IN ('queued', 'sent', 'stored')")
     return tx.number(
-        "SELECT count(*) FROM messages WHERE contact_id = ? AND outgoing = 1 AND status IN ('queued', 'sent')",
+        "SELECT count(*) FROM messages "
+        "WHERE contact_id = ? AND outgoing = 1 AND status IN ('queued', 'sent', 'stored')",
         (contact_id,),
     )
 
@@ -142,7 +152,8 @@ def queued(tx: Tx, contact_id: int | None = None) -> int:
 def waiting(tx: Tx) -> dict[Status, int]:
     """Return how many messages of ours have not reached their contact yet, by status."""
     rows = tx.all(
-        "SELECT status, count(*) FROM messages WHERE outgoing = 1 AND status IN ('queued', 'sent') GROUP BY status"
+        "SELECT status, count(*) FROM messages "
+        "WHERE outgoing = 1 AND status IN ('queued', 'sent', 'stored') GROUP BY status"
     )
     return {Status(status): int(count) for status, count in rows}
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from covey_node.protocol.status import OPEN, ContactState, Status, advance, derive, is_final
 from covey_node.service import port
 
-ORDER = (Status.QUEUED, Status.SENT, Status.DELIVERED, Status.READ)
+ORDER = (Status.QUEUED, Status.SENT, Status.STORED, Status.DELIVERED, Status.READ)
 ENDS = (Status.EXPIRED, Status.FAILED)
 OUTGOING = st.sampled_from((*ORDER, *ENDS))
 
@@ -66,7 +66,8 @@ def test_one_device_that_has_it_makes_the_message_delivered(states: list[Status]
         assert got == Status.DELIVERED
     elif OPEN & set(states):
         assert got in OPEN
-        assert (got == Status.SENT) == (Status.SENT in states)
+        assert (got == Status.STORED) == (Status.STORED in states)
+        assert (got == Status.SENT) == (Status.SENT in states and Status.STORED not in states)
     else:
         assert got == (Status.FAILED if Status.FAILED in states else Status.EXPIRED)
 

@@ -85,7 +85,7 @@ MIGRATE = (
     + """
 more = script("CREATE TABLE fresh (a INTEGER);\\nINSERT INTO fresh VALUES (1);\\nALTER TABLE account ADD b TEXT;\\n")
 connection = Connection.open(path, bytes(range(32)), on_commit=hook)
-migrate(connection, (*STEPS, more))
+migrate(connection, (STEPS[0], more))
 """
 )
 
