@@ -66,6 +66,10 @@ class RelaySettings(CoveySettings):
     circuit_bytes: int = Field(default=limits.CIRCUIT_BYTES, ge=0, le=_UINT63_MAX)
     """Bytes that one circuit may carry in each direction; 0: no limit."""
 
+    ahead: Literal["on", "off"] = "on"
+    """Whether contact records signed ahead are taken, kept and published while their owners are offline."""
+    ahead_file: Path | None = None
+    """Where they lie (SQLite); default: `ahead.db` beside the identity. Made when missing."""
     mailbox: Literal["on", "off"] = "on"
     """Whether messages are kept here for those who are away."""
     mailbox_file: Path | None = None
@@ -99,6 +103,11 @@ class RelaySettings(CoveySettings):
     def network_path(self) -> Path:
         """The network file."""
         return self.network_file or self.data_dir / "network.json"
+
+    @property
+    def ahead_path(self) -> Path:
+        """Where the records signed ahead lie."""
+        return self.ahead_file or self.identity_path.parent / "ahead.db"
 
     @property
     def mailbox_path(self) -> Path:

@@ -21,7 +21,7 @@ from covey_core.errors import CoveyError, SettingsInvalid
 from covey_core.files import unusable
 from covey_core.health import Health, State
 from covey_core.host import Host, HostConfig, open_host
-from covey_core.host.dht import open_dht
+from covey_core.host.dht import Dht, open_dht
 from covey_core.host.dht_metrics import DhtMetrics
 from covey_core.identity import Identity, load_or_create_identity
 from covey_core.lifecycle import Lifecycle
@@ -33,6 +33,7 @@ from covey_relay import limits
 from covey_relay.mailbox_metrics import MailboxMetrics
 from covey_relay.membership import joined, own_addresses, with_relay
 from covey_relay.metrics import RelayMetrics
+from covey_relay.net.ahead import serve_ahead
 from covey_relay.net.presence import stay_known
 from covey_relay.net.reports import serve_reports
 from covey_relay.service.circuits import open_relay_service
@@ -75,6 +76,7 @@ async def run_relay(settings: RelaySettings, lifecycle: Lifecycle) -> None:
             open_relay_service(host, identity=identity, limits=settings.limits, metrics=relay_metrics) as service,
             serve_reports(host, holds_slot=service.holds, metrics=relay_metrics),
             serve_autonat(host, on_served=relay_metrics.reachability_checked),
+            _ahead(settings, host, dht, relay_metrics),
             _mailboxes(settings, host, identity=identity, relay_metrics=relay_metrics, metrics=mailbox_metrics),
         ):
             complete = _enter(settings, host)
@@ -111,6 +113,16 @@ def show_link(network: Network) -> None:
         sys.stdout.flush()
     except (CoveyError, OSError) as exc:  # a closed standard output is no reason to stop
         _log.warning("relay.link.not_shown", problem=str(exc))
+
+
+@asynccontextmanager
+async def _ahead(settings: RelaySettings, host: Host, dht: Dht, metrics: RelayMetrics) -> AsyncIterator[None]:
+    """Take and publish records signed ahead for the length of the block, unless the operator does not want any."""
+    if settings.ahead == "off":
+        yield
+        return
+    async with serve_ahead(host, dht, settings.ahead_path, metrics=metrics):
+        yield
 
 
 @asynccontextmanager
