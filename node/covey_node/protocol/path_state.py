@@ -52,6 +52,10 @@ class PathState:
         """Whether something came over it, and it is not in doubt."""
         return self.heard_at >= self.opened_at and not self.misses and not self.dead
 
+    def is_silent(self, now: float) -> bool:
+        """Whether a probe has been without an answer for longer than answers take; it is no miss yet."""
+        return self.asked_at is not None and now - self.asked_at >= limits.PATH_FIRST_PROBE_SECONDS
+
     @property
     def miss_due(self) -> float:
         """When the open question kills the path; infinite while none is open."""

@@ -250,13 +250,20 @@ class PathTable:
 
     def _may_replace(self, path: PathState, used: PathState, now: float) -> bool:
         proven_since = self._trust.free_at(path.facts.key)
-        return path.rank(now) < used.rank(now) and path.is_proven and path.heard_at >= proven_since
+        proven = path.is_proven and path.heard_at >= proven_since and not path.is_silent(now)
+        return proven and path.rank(now) < used.rank(now)
 
     def _last_resort(self, path: PathState, now: float) -> tuple[bool, bool, bool, bool, int, int]:
         """Return how the paths are ordered when the one in use died: what is likely to live comes first."""
-        silent = path.asked_at is not None and now - path.asked_at >= limits.PATH_FIRST_PROBE_SECONDS
         punished = now < self._trust.free_at(path.facts.key)
-        return (bool(path.misses), silent, not path.is_proven, punished, path.rank(now), -path.facts.number)
+        return (
+            bool(path.misses),
+            path.is_silent(now),
+            not path.is_proven,
+            punished,
+            path.rank(now),
+            -path.facts.number,
+        )
 
     def _use(self, path: PathState, now: float) -> None:
         self._used, self._used_since = path.facts.number, now

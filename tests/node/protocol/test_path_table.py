@@ -184,6 +184,20 @@ def test_a_first_miss_asks_the_other_paths_and_the_one_that_answers_takes_over()
     assert net.table.used == OTHER_LEG.number
 
 
+def test_of_two_direct_paths_that_die_together_the_second_is_not_tried_before_the_circuit_that_answers() -> None:
+    net = Network()
+    for facts in (PathFacts(5, PathKind.PUNCHED, "quic"), LEG, TCP):
+        net.open(facts)
+    net.run(30)
+    assert net.table.used == TCP.number
+    net.alive -= {5, TCP.number}
+    net.in_flight()
+    net.run(12)
+    assert net.table.used == LEG.number
+    net.run(60)
+    assert (net.table.used, net.table.switches) == (LEG.number, 3)
+
+
 # --- hysteresis ---------------------------------------------------------------------------------------------------
 
 
@@ -239,6 +253,26 @@ def test_failures_are_forgotten_when_a_path_has_lasted() -> None:
     assert net.table.used == 11
     net.run(limits.PATH_FORGIVEN_SECONDS + 1)
     assert net.table.view(now=net.now)[0].failures == 0
+
+
+def test_a_path_has_lasted_at_the_moment_that_the_table_itself_named_however_floats_round() -> None:
+    since = 1000.1
+    due = since + limits.PATH_FORGIVEN_SECONDS
+    assert due - since < limits.PATH_FORGIVEN_SECONDS, "these floats do not round: choose others"
+    table = PathTable(lambda: 0.5)
+    for facts in (LEG, TCP):
+        table.opened(facts, now=900)
+        table.answered(facts.number, 0.05, now=901)
+    table.closed(TCP.number, now=902)
+    table.opened(PathFacts(11, PathKind.PUNCHED, "tcp"), now=903)
+    table.closed(LEG.number, now=since)
+    assert (table.used, table.view(now=since)[0].failures) == (11, 1)
+    table.answered(11, 0.05, now=due - 1)
+    assert table.next(now=due - 1) == Wait(due)
+    action = table.next(now=due)
+    assert isinstance(action, Wait)
+    assert action.until > due, "the table waits for now"
+    assert table.view(now=due)[0].failures == 0
 
 
 def test_a_path_that_was_replaced_by_one_of_its_class_did_not_fail() -> None:
@@ -379,10 +413,17 @@ KINDS = [
     (PathKind.RELAYED, "relay-a"),
     (PathKind.RELAYED, "relay-b"),
 ]
+DIRECT = KINDS[:4]
+RELAYED = KINDS[4]
+QUESTION_SECONDS = limits.PATH_FIRST_MISS_SECONDS + limits.PATH_SECOND_MISS_SECONDS
 
 
 class PathMachine(RuleBasedStateMachine):
-    """Paths come, go, fall silent and speak again, packets wait and are answered, time passes."""
+    """Paths come, go, fall silent and speak again, packets wait and are answered, time passes.
+
+    Beside these, some rules play through what random steps come to too seldom: each probe of the table is needed by one
+    of them, whatever happened before.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -435,6 +476,51 @@ class PathMachine(RuleBasedStateMachine):
         self.network_changes += 1
         self.net.table.network_changed(now=self.net.now)
         self.net.act()
+        asked = {number for at, number in self.net.probes if at > self.net.now - QUESTION_SECONDS}
+        assert asked >= self.net.standing.keys(), "a path was not asked"
+
+    @precondition(lambda self: self.net.standing)
+    @rule(waited=st.sampled_from([0.0, 0.5, 2.0, 7.0]), data=st.data())
+    def all_paths_but_one_fall_silent_under_a_packet(self, waited: float, data: st.DataObject) -> None:
+        self.time_passes(QUESTION_SECONDS + 1)  # all questions to paths that spoke again meanwhile are over
+        used = self.net.table.used
+        if used is None or used not in self.net.alive:
+            return
+        others = sorted(self.net.alive - {used})
+        survivors = {data.draw(st.sampled_from(others))} if others else set()
+        self._fall_silent(set(others) - survivors)
+        self.time_passes(2)  # no answer of theirs is fresh when they are needed
+        self.a_packet_is_written()
+        self.time_passes(waited)
+        self._fall_silent({used})
+        self.time_passes(11.5)
+        assert self.net.table.used != used, "a silent path is still used"
+        assert self.net.table.used in survivors or not survivors, "a silent path was chosen, another lives"
+
+    def _fall_silent(self, numbers: set[int]) -> None:
+        for number in numbers:
+            self.net.fall_silent(number)
+
+    @rule(kind=st.sampled_from(DIRECT))
+    def a_direct_path_fails_and_comes_again(self, kind: tuple[PathKind, str]) -> None:
+        if not any(facts.relayed for facts in self.net.standing.values()):
+            self._comes(RELAYED)
+        for number in [number for number, facts in self.net.standing.items() if not facts.relayed]:
+            self.ended += 1
+            self.net.close(number)
+        failing = self._comes(kind)
+        self.time_passes(1)
+        self.ended += 1
+        self.net.close(failing)
+        again = self._comes(kind)
+        (punished,) = (view.punished_seconds for view in self.net.table.view(now=self.net.now) if view.number == again)
+        self.time_passes(punished + limits.PATH_PROBE_SECONDS + 1)
+        assert self.net.table.used == again, "a better path that answers is not used"
+
+    def _comes(self, kind: tuple[PathKind, str]) -> int:
+        self.number += 1
+        self.net.open(PathFacts(self.number, *kind, startable=True))
+        return self.number
 
     @rule(seconds=st.one_of(st.floats(0, 3), st.floats(0, 100), st.floats(0, 2000)))
     def time_passes(self, seconds: float) -> None:
@@ -469,6 +555,12 @@ class PathMachine(RuleBasedStateMachine):
         minutes = (self.net.now - self.began) / 60 + 1
         opened = self.number + self.network_changes * 6
         assert len(self.net.probes) <= minutes * 6 * 12 * 2 + opened * 3 + 60
+
+    @invariant()
+    def no_silent_path_stands_longer_than_a_minute_and_two_misses(self) -> None:
+        for number in self.net.standing.keys() - self.net.alive:
+            silent = self.net.now - self.net.silent_since[number]
+            assert silent <= limits.PATH_PROBE_IDLE_SECONDS + QUESTION_SECONDS + 1
 
     @invariant()
     def a_dead_path_is_left_within_eleven_seconds_of_a_packet(self) -> None:
