@@ -184,6 +184,16 @@ def decode_content(data: bytes) -> Content:
     )
 
 
+def content_id_of(data: bytes) -> bytes | None:
+    """Return the message id (16 bytes) of a content that `decode_content` cannot use, None when it has none."""
+    message = pb.Content()
+    try:
+        message.ParseFromString(data)
+    except DecodeError:
+        return None
+    return message.message_id if len(message.message_id) == limits.MESSAGE_ID_BYTES else None
+
+
 def _decode_body(message: pb.Content) -> Body:
     match message.WhichOneof("body"):
         case "text":

@@ -6,7 +6,7 @@ Never touches: sockets. What a content does is applying.py's business.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from covey_core.errors import ProtocolViolation
@@ -14,8 +14,9 @@ from covey_core.peers import PeerId, public_key_of
 from covey_node import crypto, limits
 from covey_node.metrics import RatchetReject
 from covey_node.protocol.allowance import Allowance
-from covey_node.protocol.contents import decode_content
+from covey_node.protocol.contents import Receipt, content_id_of, decode_content
 from covey_node.protocol.frames import Outcome
+from covey_node.protocol.paths import PathKind
 from covey_node.protocol.status import ContactState
 from covey_node.service import applying
 from covey_node.service.effects import Effects, Wake
@@ -23,9 +24,10 @@ from covey_node.service.ledger import Ledger
 from covey_node.service.own import Own
 from covey_node.service.people import note_devices
 from covey_node.service.sealing import packet_hash, rank_accepted, received_on
-from covey_node.store import account, contacts, devices, received, replay, sessions
+from covey_node.store import account, contacts, devices, receipts, received, replay, sessions
 from covey_node.store.contacts import ContactRow
 from covey_node.store.errors import StoreFull
+from covey_node.store.sessions import SessionRow
 from covey_node.store.tx import Tx
 
 
@@ -57,12 +59,25 @@ class Incoming:
     async def receive(self, peer: PeerId, blobs: Sequence[bytes]) -> list[Outcome]:
         """Open packets of one device in order; return what became of each once all of it is durable."""
         device_key, path = public_key_of(peer), self._path_of(peer)
+        return await self._receive(path, blobs, lambda opener, blob: opener.take(device_key, blob))
+
+    async def receive_from(self, contact_id: int, blobs: Sequence[bytes]) -> list[Outcome]:
+        """Open packets that lay in the mailbox of a contact, whichever of its devices they are by; return as `receive`.
+
+        What was delivered by them is owed a receipt from then on (store/receipts.py).
+        """
+        path = PathKind.MAILBOX.value
+        return await self._receive(path, blobs, lambda opener, blob: opener.take_mail(contact_id, blob))
+
+    async def _receive(
+        self, path: str, blobs: Sequence[bytes], take: Callable[[_Opener, bytes], Outcome]
+    ) -> list[Outcome]:
         rejects: list[RatchetReject] = []
 
         def take_all(tx: Tx, effects: Effects) -> list[Outcome]:
             rejects.clear()
-            opener = _Opener(tx, effects, self._own, self._strangers, device_key, path, rejects)
-            return [opener.take(blob) for blob in blobs]
+            opener = _Opener(tx, effects, self._own, self._strangers, path, rejects)
+            return [take(opener, blob) for blob in blobs]
 
         try:
             outcomes = await self._ledger.change(take_all)
@@ -74,7 +89,7 @@ class Incoming:
 
 
 class _Opener:
-    """One device's packets inside one transaction; `rejects` takes why some were not opened."""
+    """Packets that came over one path, inside one transaction; `rejects` takes why some were not opened."""
 
     def __init__(
         self,
@@ -82,7 +97,6 @@ class _Opener:
         effects: Effects,
         own: Own,
         strangers: Allowance,
-        device_key: bytes,
         path: str,
         rejects: list[RatchetReject],
     ) -> None:
@@ -90,49 +104,96 @@ class _Opener:
         self._effects = effects
         self._own = own
         self._strangers = strangers
-        self._device_key = device_key
         self._path = path
         self._rejects = rejects
         self._now = own.now()
+        self._device_key = b""  # whose packet is looked at
+        self._content_id: bytes | None = None  # of what was in it, where a receipt may answer it
 
-    def take(self, blob: bytes) -> Outcome:
-        """Open, apply, remember. Nothing is written unless the packet is authentic."""
+    def take(self, device_key: bytes, blob: bytes) -> Outcome:
+        """Open a packet that a device handed in, apply, remember. Nothing is written unless it is authentic."""
         digest = packet_hash(blob)
-        if received.outcome(self._tx, self._device_key, digest) is not None:
+        self._device_key = device_key
+        if received.outcome(self._tx, device_key, digest) is not None:
             return Outcome.DUPLICATE
+        return self._open(digest, blob, self._contacts_of_device, sender=device_key)
+
+    def take_mail(self, contact_id: int, blob: bytes) -> Outcome:
+        """Do the same for a packet from a contact's mailbox; a device is owed a receipt for what it has delivered."""
+        contact = contacts.get(self._tx, contact_id)
+        if contact is None or contact.state is ContactState.BLOCKED:
+            return Outcome.NOT_A_CONTACT
+        digest = packet_hash(blob)
+        for key in devices.keys(self._tx, contact_id):
+            if received.outcome(self._tx, key, digest) is not None:
+                self._owe_receipt(contact_id, key, digest)
+                return Outcome.DUPLICATE
+        outcome = self._open(digest, blob, lambda: [contact], sender=None)
+        if outcome.delivered:
+            self._owe_receipt(contact_id, self._device_key, digest)
+        return outcome
+
+    def _open(
+        self, digest: bytes, blob: bytes, people: Callable[[], list[ContactRow]], *, sender: bytes | None
+    ) -> Outcome:
+        """Open a new packet of one of these people; `sender`: of this device, None for any of theirs."""
+        self._content_id = None
         try:
             kind = crypto.packet_kind(blob)
             first = kind is crypto.PacketKind.FIRST_CONTACT
-            outcome = self._first_contact(blob) if first else self._established(blob)
+            outcome = self._first_contact(blob, people, sender) if first else self._established(blob, people, sender)
         except (crypto.Undecryptable, ProtocolViolation) as exc:
             return self._reject(_reason(exc))
         if outcome.delivered:
-            received.note(self._tx, self._device_key, digest, outcome=outcome.name, now=self._now)
+            received.note(
+                self._tx,
+                self._device_key,
+                digest,
+                outcome=outcome.name,
+                now=self._now,
+                content_id=self._content_id,
+            )
         return outcome
 
-    def _established(self, packet: bytes) -> Outcome:
-        people = self._contacts_of_device()
+    def _owe_receipt(self, contact_id: int, device_key: bytes, digest: bytes) -> None:
+        content_id = received.to_answer(self._tx, device_key, digest, now=self._now)
+        if content_id is not None:
+            spread = limits.RECEIPT_SECONDS_MAX - limits.RECEIPT_SECONDS_MIN
+            jitter = int.from_bytes(self._own.rng(2), "big") / 0xFFFF * spread
+            due_at = self._now + limits.RECEIPT_SECONDS_MIN + jitter
+            receipts.owe(self._tx, contact_id, device_key, content_id, due_at=due_at)
+
+    def _established(self, packet: bytes, of: Callable[[], list[ContactRow]], sender: bytes | None) -> Outcome:
+        people = of()
         if people and self._asks_too_often(people):
             return Outcome.TOO_MANY_REQUESTS
         reason = RatchetReject.NO_KEY
         for contact in people:
-            for row in sessions.of_device(self._tx, contact.id, self._device_key):
+            for row in self._sessions(contact.id, sender):
                 try:
                     session, plaintext = crypto.Session.decode(row.state).decrypt(packet, now=self._now)
                 except crypto.Undecryptable as exc:
                     reason = reason if reason is not RatchetReject.NO_KEY else _reason(exc)
                     continue
+                self._device_key = row.device_key
                 received_on(self._tx, row, session, now=self._now)
                 return self._apply(contact, plaintext)
         return self._reject(reason) if people else Outcome.NOT_A_CONTACT
 
-    def _first_contact(self, envelope: bytes) -> Outcome:
-        if self._asks_too_often(self._contacts_of_device()):
+    def _sessions(self, contact_id: int, sender: bytes | None) -> Iterator[SessionRow]:
+        for key in devices.keys(self._tx, contact_id) if sender is None else (sender,):
+            yield from sessions.of_device(self._tx, contact_id, key)
+
+    def _first_contact(self, envelope: bytes, of: Callable[[], list[ContactRow]], sender: bytes | None) -> Outcome:
+        if self._asks_too_often(of()):
             return Outcome.TOO_MANY_REQUESTS
         prekeys = crypto.Prekeys.decode(account.prekeys(self._tx))
         first = crypto.unseal(self._own.local, prekeys, envelope)
-        if first.device.ed25519 != self._device_key:
+        if sender is None and not any(contact.account_key == first.account for contact in of()):
+            return self._reject(RatchetReject.MALFORMED)  # a contact's mailbox with somebody else's envelope
+        if sender is not None and first.device.ed25519 != sender:
             return self._reject(RatchetReject.MALFORMED)  # somebody hands in another device's envelope
+        self._device_key = first.device.ed25519
         known = sessions.by_base_key(self._tx, first.base_key_hash)
         if known is not None:
             contact = contacts.get(self._tx, known.contact_id)
@@ -165,13 +226,16 @@ class _Opener:
         return applying.admit(self._tx, self._own, first.account, contact, content)
 
     def _apply(self, contact: ContactRow, plaintext: bytes) -> Outcome:
-        contacts.seen(self._tx, contact.id, now=self._now)
+        if self._path != PathKind.MAILBOX:  # a mailbox tells nothing of where its sender is now
+            contacts.seen(self._tx, contact.id, now=self._now)
+            self._effects.lane(contact.id, self._device_key, Wake.SEEN)
         contact = contacts.get(self._tx, contact.id) or contact
-        self._effects.lane(contact.id, self._device_key, Wake.SEEN)
         try:
             content = decode_content(plaintext)
         except ProtocolViolation:
+            self._content_id = content_id_of(plaintext)
             return Outcome.ACCEPTED  # authentic and unusable: it must not come again
+        self._content_id = None if isinstance(content.body, Receipt) else content.message_id
         return applying.apply(
             self._tx, self._effects, self._own, contact, content, path=self._path, device_key=self._device_key
         )

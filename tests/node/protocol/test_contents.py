@@ -175,6 +175,12 @@ def test_a_content_that_breaks_a_limit_is_a_violation(data: bytes) -> None:
         contents.decode_content(data)
 
 
+@given(st.binary(max_size=200))
+def test_the_id_of_a_content_of_an_unknown_kind_is_found_and_any_bytes_have_one_or_none(data: bytes) -> None:
+    assert contents.content_id_of(_content()) == b"i" * 16
+    assert contents.content_id_of(data) is None or len(contents.content_id_of(data) or b"") == 16
+
+
 def test_secrets_do_not_show_in_a_repr() -> None:
     reach = contents.Reachability(b"\x11" * 32, b"\x22" * 32, ())
     request = contents.ContactRequest(b"\x33" * 16, "bob", "")
