@@ -196,9 +196,22 @@ RECORD_LIFETIME_SECONDS = 48 * 3600  # a record is good for its day and for cloc
 RECORD_LOOKUP_SECONDS_MIN = 60  # a contact that cannot be reached is looked up at most once a minute
 RECORD_HEAD_START_SECONDS = 5  # known addresses are alone so long: two silent relays take all of OPEN_CHAT_SECONDS
 RECORD_SEQUENCE_MAX = 2**63 - 1  # the largest integer of SQLite; ours begin at the Unix time
+RECORD_STEP_BYTES = 2048  # its plaintext is padded to steps of this: one device's has two or three
 RECORD_PLAINTEXT_BYTES = 24 * 1024 - 40  # a record holds 24 KiB of ciphertext; nonce and tag take 40 bytes
 PREKEY_ROTATE_SECONDS = 7 * 24 * 3600  # DESIGN 4: weekly
 PREKEY_KEEP_SECONDS = 45 * 24 * 3600  # DESIGN 4: private halves go 45 days after their last publication
+
+# --- records signed ahead (docs/spec/ahead.md) ---
+AHEAD_RELAYS = 3  # relays where they lie: one may be down, one may lie (as for mailboxes, DESIGN 5)
+AHEAD_SEQUENCE_BITS = 29  # of the first sequence for a day, at random; a day's own seconds are over 2^30
+AHEAD_STEP_BITS = 16  # of the steps after it: 20,000 replacements fit below the day's own seconds
+AHEAD_START_SECONDS = 15  # after the start: by then relays have granted slots, and the circuits are known
+AHEAD_LOOK_SECONDS = 3600  # between two looks for days that are missing somewhere
+AHEAD_AGAIN_SECONDS = 600  # between two times that all days are left anew because circuits changed
+AHEAD_PAUSE_SECONDS = 4.0  # longest wait between two records at one relay; a month takes a minute
+AHEAD_REQUEST_SECONDS = 20  # dialing, admission, 6 KB and an answer that waits for the relay's disk
+AHEAD_RETRY_SECONDS = 3600  # a relay that does not serve this, or is not there, is left alone so long
+AHEAD_REFUSED_MAX = 8  # records that a relay calls old before it is left alone: the next has a higher sequence
 
 # --- port mapping (docs/spec/portmap.md) ---
 PORTMAP_LEASE_SECONDS = 3600  # an hour: what a node that was killed leaves open for longest
@@ -291,7 +304,7 @@ MAILBOX_LINKS = 512  # throw-away identities in use at once, 100 KB each with a 
 MAILBOX_IDENTITIES = 4096  # of this run that are remembered, 32 bytes each; one that was forgotten is replaced
 MAILBOX_FORWARD_SECONDS = 15  # one try by way of another relay; it dials the mailbox's relay first
 MAILBOX_FORWARDERS = 3  # other relays that are tried before the mailbox's relay is asked directly
-MAILBOX_DOUBT_SECONDS = 60  # a relay that did not forward is tried last for so long
+MAILBOX_DOUBT_SECONDS = 60  # a relay that did not forward to another one is not asked to for so long
 MAILBOX_HELLOS = 64  # relays whose forward keys are remembered: as many as a network file names
 MAILBOX_HELLO_LEFT_SECONDS = 600  # a forward key that ends sooner is asked for anew
 MAILBOX_RENDEZVOUS_SECONDS = 3600  # between two looks for relays at the rendezvous points

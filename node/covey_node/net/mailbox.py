@@ -19,10 +19,11 @@ from covey_core.host.contained import Contained
 from covey_core.identity import Identity
 from covey_core.network import Network
 from covey_core.peers import PeerId
-from covey_core.wire.mailbox import Answer, Command, Fwd, Refused, StoredMessage, Sub, Take
+from covey_core.wire.mailbox import Answer, Command, Fwd, Have, Put, Refused, StoredMessage, Sub, Take, Work
 from covey_node import limits
 from covey_node.net.alarm import Alarm
 from covey_node.net.lasting import failed
+from covey_node.net.mailbox_forward import Forwarding
 from covey_node.net.mailbox_link import Link
 from covey_node.net.mailbox_listen import Deliver, Listening, Refuse
 from covey_node.net.mailbox_relays import MailboxRelays
@@ -54,9 +55,8 @@ class MailboxClient:
         """
         self._network = network
         self._isolation = isolation
-        self._forwards = forward
-        self._now = now
         self._relays = MailboxRelays(network, known)
+        self._forwarding = Forwarding(self._relays, self._ask_to_forward, now=now) if forward else None
         self._links: dict[_Key, Link] = {}
         self._fresh: deque[tuple[_Key, Link]] = deque()
         self._more = Alarm()
@@ -91,7 +91,7 @@ class MailboxClient:
         asking = Asking.of(command, seed)
         try:
             with trio.move_on_after(limits.MAILBOX_CALL_SECONDS):
-                return await self._call_directly(at, asking, role=role, queue=queue)
+                return await self._call(at, asking, role=role, queue=queue)
         except CoveyError as exc:
             raise MailboxUnreachable(str(exc)) from exc
         raise MailboxUnreachable(f"the relay did not answer within {limits.MAILBOX_CALL_SECONDS} s")
@@ -151,14 +151,27 @@ class MailboxClient:
         """
         return self._relays.all()
 
-    async def _call_directly(self, at: At, asking: Asking, *, role: Role, queue: bytes) -> Answer:
+    async def _call(self, at: At, asking: Asking, *, role: Role, queue: bytes) -> Answer:
+        if self._forwarding is not None and role is Role.SEND and isinstance(asking.command, Put | Have | Take | Work):
+            answer = await self._forwarding.call(at, asking, queue=self._apart(queue))
+            if answer is not None:
+                return answer
+        return await self._ask(at, asking, role=role, queue=queue, again=not isinstance(asking.command, Take))
+
+    async def _ask_to_forward(self, at: At, asking: Asking, *, queue: bytes, again: bool) -> Answer:
+        return await self._ask(at, asking, role=Role.SEND, queue=queue, again=again)
+
+    async def _ask(self, at: At, asking: Asking, *, role: Role, queue: bytes, again: bool) -> Answer:
         """Ask the relay itself; a second time when the stream was lost, unless a repetition would cost a key."""
         try:
             return await self._link(at, role, queue).call(asking)
         except StreamLost:
-            if isinstance(asking.command, Take):
+            if not again:
                 raise
         return await self._link(at, role, queue).call(asking)
+
+    def _apart(self, queue: bytes) -> bytes:
+        return queue if self._isolation == "queue" else b""
 
     def _groups(self, queues: Sequence[Subscribed]) -> list[Sequence[Subscribed]]:
         return [queues] if self._isolation == "relay" else [[queue] for queue in queues]
@@ -167,7 +180,7 @@ class MailboxClient:
 
     def _link(self, at: At, role: Role, queue: bytes) -> Link:
         """Return the link for this relay and role, and this queue where queues are kept apart; made where need be."""
-        key = (at.relay, role, queue if self._isolation == "queue" else b"")
+        key = (at.relay, role, self._apart(queue))
         link = self._links.get(key)
         if link is None or link.ended:
             self._make_room()
