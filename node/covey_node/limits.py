@@ -79,7 +79,9 @@ LANES_MAX = 64  # devices that are written to at the same time; the others wait 
 MESSAGE_LIFETIME_SECONDS = 30 * 24 * 3600  # an undelivered message expires after 30 days, the longest mailbox TTL
 LANE_PAGE = 256  # deliveries that a lane holds in memory at a time, 100 bytes each
 DEPOSIT_AFTER_SECONDS = 10  # a packet that a device has not acknowledged for so long is laid into its mailboxes too
-DEPOSIT_TTL_SECONDS = 21 * 24 * 3600  # asked of a mailbox, and what operators give (DESIGN 5); then it is laid down again
+DEPOSIT_TTL_SECONDS = (
+    21 * 24 * 3600
+)  # asked of a mailbox, and what operators give (DESIGN 5); then it is laid down again
 DEPOSIT_CHECK_SECONDS = 3600  # each mailbox is asked so often what lies there (between 0.75 and 1.25 of it)
 DEPOSITS_UNDER_WAY = 32  # packets on their way to one mailbox; the client writes them in one go
 DEPOSITS_UNDER_WAY_IN_ALL = 128  # to all mailboxes together: 8 MiB of the largest packets, sealed and not

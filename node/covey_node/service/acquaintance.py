@@ -30,7 +30,18 @@ from covey_node.service.ledger import Ledger
 from covey_node.service.naming import find_contact
 from covey_node.service.own import Own
 from covey_node.service.port import ContactView, InviteView, NotFound, Refused, VerifyView
-from covey_node.store import account, contacts, deliveries, devices, invites, lanes, messages, peer_mailboxes, sessions
+from covey_node.store import (
+    account,
+    contact_places,
+    contacts,
+    deliveries,
+    devices,
+    invites,
+    lanes,
+    messages,
+    peer_mailboxes,
+    sessions,
+)
 from covey_node.store.contacts import ContactRow, is_alias
 from covey_node.store.deliveries import OutboxFull
 from covey_node.store.errors import AliasTaken
@@ -223,6 +234,9 @@ class Acquaintance:
             fresh = contacts.get(tx, row.id) or fresh
             for message in deliveries.drop_of_contact(tx, fresh.id, now=now, reason="replaced by a new request"):
                 effects.message(message.id)
+        contact_places.replace(tx, fresh.id, found.mailboxes)
+        if found.mailboxes is not None:
+            effects.requests[fresh.id] = None
         request = ContactRequest(found.token, own_name(tx), intro, own_addrs(tx))
         send_notice_content(tx, effects, self._own, fresh, request)
         effects.contact(fresh.id)

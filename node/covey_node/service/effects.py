@@ -26,6 +26,8 @@ class Effects:
     messages: dict[int, MessageRow | None] = field(default_factory=dict)  # None: to be read at the end
     contacts: dict[int, None] = field(default_factory=dict)
     wake: dict[tuple[int, bytes], Wake] = field(default_factory=dict)
+    requests: dict[int, None] = field(default_factory=dict)  # contacts for whom a request is to be laid down
+    invites: bool = False  # who is admitted to our contact queues has changed
     dropped: dict[int, None] = field(default_factory=dict)  # contacts whose lanes must forget what they hold
     publish_record: bool = False
     expiring: bool = False  # a changed message disappears some day

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 
 from covey_core.peers import public_key_of
 from covey_node import crypto, limits
@@ -16,7 +17,7 @@ from covey_node.protocol.addresses import peers_in
 from covey_node.protocol.contents import Content, Receipt, encode_content
 from covey_node.service.effects import Effects
 from covey_node.service.own import Own
-from covey_node.store import deliveries, devices, lanes, sessions
+from covey_node.store import contact_places, deliveries, devices, lanes, sessions
 from covey_node.store.contacts import ContactRow
 from covey_node.store.sessions import SessionRow
 from covey_node.store.tx import Tx
@@ -34,9 +35,13 @@ def packet_hash(packet: bytes) -> bytes:
 
 
 def device_keys(tx: Tx, contact: ContactRow) -> tuple[bytes, ...]:
-    """Return the devices of a contact; before its bundle came, those that its addresses name."""
+    """Return the devices of a contact; before its bundle came, those that its invite and its addresses name."""
     known = devices.keys(tx, contact.id)
-    return known or tuple(public_key_of(peer) for peer in peers_in(contact.addrs))
+    if known:
+        return known
+    invited = contact_places.device_of(tx, contact.id)
+    named = (() if invited is None else (invited,), (public_key_of(peer) for peer in peers_in(contact.addrs)))
+    return tuple(dict.fromkeys(chain.from_iterable(named)))
 
 
 def queue_content(

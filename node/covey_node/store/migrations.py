@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from covey_node.store import schema, schema_deposits, schema_queues
+from covey_node.store import schema, schema_contact_queues, schema_deposits, schema_queues
 from covey_node.store.errors import NewerDatabase
 
 if TYPE_CHECKING:
@@ -30,7 +30,12 @@ def script(text: str) -> Step:
     return run
 
 
-STEPS: Final[tuple[Step, ...]] = (script(schema.STEP_1), script(schema_queues.STEP_2), schema_deposits.step_3)
+STEPS: Final[tuple[Step, ...]] = (
+    script(schema.STEP_1),
+    script(schema_queues.STEP_2),
+    schema_deposits.step_3,
+    script(schema_contact_queues.STEP_4),
+)
 """Step n (from 1) leads from version n - 1 to version n."""
 
 
