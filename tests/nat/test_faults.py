@@ -106,7 +106,7 @@ def test_a_direct_path_that_dies_silently_costs_twelve_seconds_at_most(homes: Ho
         homes.router("alice", "direct", "off")
         view = homes.send("alice", "past the silent path", seconds=FAILOVER_SECONDS)
         assert view["status_at"] - view["sent_at"] <= SILENT_SECONDS
-        assert view["path"] == "relayed"
+        assert view["path"] in {"relayed", "mailbox"}  # its copies lie at the relays meanwhile: what comes first, counts
         talk(homes, "over the relay", seconds=FAILOVER_SECONDS)
         homes.router("alice", "direct", "on")
         for watcher in people:
@@ -119,7 +119,7 @@ def test_a_network_that_is_cut_for_half_a_minute_comes_back(homes: Homes) -> Non
         homes.unplug("alice")
         homes.queue("alice", "from the cut-off side")
         view = homes.try_to_send("bob", "to the cut-off side", seconds=CUT_SECONDS)
-        assert view["status"] in {"queued", "sent"}
+        assert view["status"] in {"queued", "sent", "stored"}
         homes.plug_in("alice")
         talk(homes, "after the cut", seconds=BACK_SECONDS)
         assert homes.texts("alice").count("to the cut-off side") == 1
@@ -134,7 +134,7 @@ def test_a_router_that_drops_everything_for_a_while_costs_no_message(homes: Home
         homes.router("alice", "all", "off")
         homes.queue("alice", "into the silence")
         view = homes.try_to_send("bob", "out of the silence", seconds=SILENT_SECONDS)
-        assert view["status"] in {"queued", "sent"}
+        assert view["status"] in {"queued", "sent", "stored"}
         homes.router("alice", "all", "on")
         talk(homes, "after the silence", seconds=BACK_SECONDS)
         assert homes.texts("bob").count("into the silence") == 1
