@@ -22,19 +22,28 @@ SIGN_CONTEXT = b"covey contact record inside 1\x00"
 
 Sign = Callable[[bytes, bytes], bytes]
 
+_ONE_BYTE_LENGTH = 127  # longer fields of protobuf have their length in two bytes
+
 
 @dataclass(frozen=True, slots=True)
 class InnerRecord:
-    """An account's word about where its device is: addresses, and a key bundle (docs/spec/e2ee.md)."""
+    """An account's word about where its device is: addresses, and a key bundle (docs/spec/e2ee.md).
+
+    `sequence` is the outer record's, which orders the values of one day's key; `made` orders all that the account
+    ever signed, and is what a reader goes by.
+    """
 
     account_key: bytes
     sequence: int
+    made: int
     addrs: tuple[str, ...]
     bundle: bytes = field(repr=False)
 
     def encode(self, sign: Sign) -> bytes:
-        """Return the bytes; `sign(context, body)` signs with the account's key."""
-        return self._message(sign(SIGN_CONTEXT, self._body())).SerializeToString(deterministic=True)
+        """Return the bytes, padded to full steps; `sign(context, body)` signs with the account's key."""
+        message = self._message(sign(SIGN_CONTEXT, self._body()))
+        message.padding = bytes(_padding(message.ByteSize()))
+        return message.SerializeToString(deterministic=True)
 
     @classmethod
     def decode(cls, data: bytes, *, account_key: bytes) -> InnerRecord:
@@ -48,11 +57,12 @@ class InnerRecord:
             raise ProtocolViolation("inner record is not protobuf") from exc
         if message.account_key != account_key:
             raise ProtocolViolation("a contact record of another account")
-        if message.sequence > limits.RECORD_SEQUENCE_MAX:
-            raise ProtocolViolation(f"inner record of sequence {message.sequence} is over {limits.RECORD_SEQUENCE_MAX}")
+        if (highest := max(message.sequence, message.made)) > limits.RECORD_SEQUENCE_MAX:
+            raise ProtocolViolation(f"inner record of sequence {highest} is over {limits.RECORD_SEQUENCE_MAX}")
         if len(message.bundle) > limits.BUNDLE_BYTES:
             raise ProtocolViolation(f"bundle of {len(message.bundle)} bytes is over {limits.BUNDLE_BYTES}")
-        record = cls(message.account_key, message.sequence, decode_addrs(message.addrs), message.bundle)
+        addrs = decode_addrs(message.addrs)
+        record = cls(message.account_key, message.sequence, message.made, addrs, message.bundle)
         verify(account_key, SIGN_CONTEXT, record._body(), message.signature)
         return record
 
@@ -60,6 +70,7 @@ class InnerRecord:
         return pb.ContactRecord(
             account_key=self.account_key,
             sequence=self.sequence,
+            made=self.made,
             addrs=self.addrs,
             bundle=self.bundle,
             signature=signature,
@@ -67,9 +78,26 @@ class InnerRecord:
 
     def _body(self) -> bytes:
         """Return what is signed: every field with its length before it, so that nothing can move between fields."""
-        parts = [self.account_key, self.sequence.to_bytes(8, "big"), len(self.addrs).to_bytes(2, "big")]
+        parts = [self.account_key, self.sequence.to_bytes(8, "big"), self.made.to_bytes(8, "big")]
+        parts.append(len(self.addrs).to_bytes(2, "big"))
         for addr in self.addrs:
             text = addr.encode()
             parts += [len(text).to_bytes(2, "big"), text]
         parts += [len(self.bundle).to_bytes(4, "big"), self.bundle]
         return b"".join(parts)
+
+
+def _padding(size: int) -> int:
+    """Return the length of a padding field that fills `size` bytes up to the next step, or to the one after it.
+
+    Its tag and length take 2 bytes, or 3: so 1, 2 and 130 bytes are not to be had. 0 where no step fits any more.
+    """
+    step = limits.RECORD_STEP_BYTES
+    for target in (-(-size // step) * step, (size // step + 2) * step):
+        room = min(target, limits.RECORD_PLAINTEXT_BYTES) - size
+        for length in (room - 2, room - 3):
+            if length > 0 and (length <= _ONE_BYTE_LENGTH) == (room - length == 2):  # noqa: PLR2004 - tag and length
+                return length
+        if room == 0:
+            return 0
+    return 0

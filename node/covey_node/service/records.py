@@ -15,7 +15,7 @@ from covey_core.errors import CoveyError, ProtocolViolation
 from covey_core.host.dht import Dht
 from covey_core.logs import get_logger
 from covey_core.network import Network
-from covey_core.records import ContactRecord, decode_record, encode_record, record_key, signed_part
+from covey_core.records import decode_record, record_key
 from covey_node import crypto, limits
 from covey_node.net.records import open_record_exchange, servers_of
 from covey_node.protocol.record import InnerRecord
@@ -24,6 +24,7 @@ from covey_node.service.effects import Effects
 from covey_node.service.ledger import Ledger
 from covey_node.service.own import Own, record_keys
 from covey_node.service.people import note_devices
+from covey_node.service.record_making import make_record
 from covey_node.store import account, contacts, devices
 from covey_node.store.contacts import ContactRow
 from covey_node.store.tx import Tx
@@ -101,10 +102,8 @@ class Records:
         async with trio.open_nursery() as nursery:
             for day, key in keys.items():
                 nursery.start_soon(of_day, dht, day, key)
-        best = max(
-            filter(None, (_open(share, day, value, contact) for day, value in found)), key=_sequence, default=None
-        )
-        if best is None or best.sequence <= contact.record_sequence_seen:
+        best = max(filter(None, (_open(share, day, value, contact) for day, value in found)), key=_made, default=None)
+        if best is None or best.made <= contact.record_sequence_seen:
             return False
         try:
             return await self._ledger.change(lambda tx, effects: self._take_over(tx, effects, contact_id, best))
@@ -137,23 +136,25 @@ class Records:
         row = account.load(tx)
         assert row is not None  # noqa: S101 - a node does not run without an account
         prekeys = crypto.Prekeys.decode(row.prekeys).rotate(self._own.rng, now=now)
-        keys = record_keys(row)
         bundle = prekeys.bundle(self._own.local, now=now)
         prekeys = prekeys.signed_ahead(until=now + limits.RECORD_LIFETIME_SECONDS)
         account.set_prekeys(tx, prekeys.encode())
         sequence = account.next_record_sequence(tx, at_least=int(now))
-        inner = InnerRecord(self._own.account_key, sequence, own_addrs(tx), bundle.encode())
-        day = crypto.day_of(now)
-        day_key = keys.share.blinded_key(day)
-        ciphertext = keys.share.seal(day, inner.encode(self._own.account.sign), self._own.rng)
-        expires_at = int(now) + limits.RECORD_LIFETIME_SECONDS
-        message = signed_part(day_key=day_key, sequence=sequence, expires_at=expires_at, ciphertext=ciphertext)
-        record = ContactRecord(day_key, sequence, expires_at, ciphertext, keys.sign(day, message))
-        return record_key(day_key), encode_record(record)
+        made = make_record(
+            self._own,
+            record_keys(row),
+            day=crypto.day_of(now),
+            sequence=sequence,
+            made=sequence,
+            expires_at=int(now) + limits.RECORD_LIFETIME_SECONDS,
+            addrs=own_addrs(tx),
+            bundle=bundle,
+        )
+        return made.key, made.value
 
     def _take_over(self, tx: Tx, effects: Effects, contact_id: int, record: InnerRecord) -> bool:
         contact = contacts.get(tx, contact_id)
-        if contact is None or record.sequence <= contact.record_sequence_seen:
+        if contact is None or record.made <= contact.record_sequence_seen:
             return False
         now = self._own.now()
         bundle = crypto.Bundle.decode(record.bundle)
@@ -161,7 +162,7 @@ class Records:
         note_devices(tx, effects, contact, bundle.devices, now=now)
         devices.set_bundle(tx, contact.id, bundle.device.ed25519, record.bundle, now=now)
         current = contacts.get(tx, contact_id) or contact
-        contacts.save(tx, replace(current, addrs=record.addrs, record_sequence_seen=record.sequence))
+        contacts.save(tx, replace(current, addrs=record.addrs, record_sequence_seen=record.made))
         return True
 
 
@@ -175,5 +176,5 @@ def _open(share: crypto.RecordShare, day: int, value: bytes, contact: ContactRow
     return inner if inner.sequence == outer.sequence else None
 
 
-def _sequence(record: InnerRecord) -> int:
-    return record.sequence
+def _made(record: InnerRecord) -> int:
+    return record.made

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from covey_core.errors import ProtocolViolation
 from covey_node import crypto, limits
 from covey_node.protocol.pb import invite_pb2 as pb
-from covey_node.protocol.record import SIGN_CONTEXT, InnerRecord
+from covey_node.protocol.record import SIGN_CONTEXT, InnerRecord, _padding
 
 ACCOUNT = crypto.Account.from_seed(bytes(range(32)))
 OTHER = crypto.Account.from_seed(bytes(32))
-RECORD = InnerRecord(ACCOUNT.public_key, 7, ("/ip4/192.0.2.1/tcp/1", "/ip4/192.0.2.2/tcp/2"), b"a bundle")
+RECORD = InnerRecord(ACCOUNT.public_key, 7, 9, ("/ip4/192.0.2.1/tcp/1", "/ip4/192.0.2.2/tcp/2"), b"a bundle")
 
 
 def read(data: bytes) -> InnerRecord:
@@ -22,11 +22,12 @@ def read(data: bytes) -> InnerRecord:
 
 @given(
     sequence=st.integers(0, limits.RECORD_SEQUENCE_MAX),
+    made=st.integers(0, limits.RECORD_SEQUENCE_MAX),
     addrs=st.lists(st.text(min_size=1, max_size=100), max_size=limits.ADDRS_MAX),
     bundle=st.binary(max_size=3000),
 )
-def test_what_was_written_is_read(sequence: int, addrs: list[str], bundle: bytes) -> None:
-    record = InnerRecord(ACCOUNT.public_key, sequence, tuple(addrs), bundle)
+def test_what_was_written_is_read(sequence: int, made: int, addrs: list[str], bundle: bytes) -> None:
+    record = InnerRecord(ACCOUNT.public_key, sequence, made, tuple(addrs), bundle)
     assert read(record.encode(ACCOUNT.sign)) == record
 
 
@@ -51,6 +52,7 @@ def test_the_signed_layout_is_the_one_of_the_specification() -> None:
     body = (
         ACCOUNT.public_key
         + (7).to_bytes(8, "big")
+        + (9).to_bytes(8, "big")
         + (2).to_bytes(2, "big")
         + b"".join(len(addr).to_bytes(2, "big") + addr.encode() for addr in RECORD.addrs)
         + (8).to_bytes(4, "big")
@@ -60,6 +62,32 @@ def test_the_signed_layout_is_the_one_of_the_specification() -> None:
     message.ParseFromString(RECORD.encode(ACCOUNT.sign))
     assert message.signature == ACCOUNT.sign(b"covey contact record inside 1\x00", body)
     assert SIGN_CONTEXT == b"covey contact record inside 1\x00"
+
+
+@given(size=st.integers(0, limits.BUNDLE_BYTES), addrs=st.integers(0, 12))
+def test_records_have_few_sizes(size: int, addrs: int) -> None:
+    record = replace(RECORD, addrs=("/ip4/192.0.2.1/tcp/1",) * addrs, bundle=bytes(size))
+    data = record.encode(ACCOUNT.sign)
+    assert read(data) == record
+    assert len(data) % limits.RECORD_STEP_BYTES == 0
+    assert len(data) < size + addrs * 30 + 250 + 2 * limits.RECORD_STEP_BYTES
+
+
+def test_every_size_is_padded_to_a_step_or_to_the_most_that_fits() -> None:
+    for size in range(1, 3 * limits.RECORD_STEP_BYTES):
+        length = _padding(size)
+        field = length + (0 if not length else 2 if length < 128 else 3)
+        assert (size + field) % limits.RECORD_STEP_BYTES == 0
+    for size in range(limits.RECORD_PLAINTEXT_BYTES - 300, limits.RECORD_PLAINTEXT_BYTES + 1):
+        length = _padding(size)
+        field = length + (0 if not length else 2 if length < 128 else 3)
+        assert size + field <= limits.RECORD_PLAINTEXT_BYTES
+
+
+def test_neither_number_is_over_what_the_store_holds() -> None:
+    for over in ("sequence", "made"):
+        with pytest.raises(ProtocolViolation):
+            read(replace(RECORD, **{over: limits.RECORD_SEQUENCE_MAX + 1}).encode(ACCOUNT.sign))  # type: ignore[arg-type]
 
 
 def test_bytes_cannot_move_from_one_field_into_another() -> None:

@@ -49,15 +49,19 @@ class ContactReplica(_message.Message):
     def __init__(self, index: _Optional[int] = ..., relay: _Optional[bytes] = ..., addrs: _Optional[_Iterable[str]] = ..., send_id: _Optional[bytes] = ...) -> None: ...
 
 class ContactRecord(_message.Message):
-    __slots__ = ("account_key", "sequence", "addrs", "bundle", "signature")
+    __slots__ = ("account_key", "sequence", "addrs", "bundle", "signature", "made", "padding")
     ACCOUNT_KEY_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     ADDRS_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_FIELD_NUMBER: _ClassVar[int]
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    MADE_FIELD_NUMBER: _ClassVar[int]
+    PADDING_FIELD_NUMBER: _ClassVar[int]
     account_key: bytes
     sequence: int
     addrs: _containers.RepeatedScalarFieldContainer[str]
     bundle: bytes
     signature: bytes
-    def __init__(self, account_key: _Optional[bytes] = ..., sequence: _Optional[int] = ..., addrs: _Optional[_Iterable[str]] = ..., bundle: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
+    made: int
+    padding: bytes
+    def __init__(self, account_key: _Optional[bytes] = ..., sequence: _Optional[int] = ..., addrs: _Optional[_Iterable[str]] = ..., bundle: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., made: _Optional[int] = ..., padding: _Optional[bytes] = ...) -> None: ...
