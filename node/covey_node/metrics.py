@@ -55,6 +55,7 @@ class RatchetReject(StrEnum):
     SKIPPED_TOO_FAR = "skipped_too_far"
     NO_KEY = "no_key"
     MALFORMED = "malformed"
+    PREKEY_USED = "prekey_used"  # of a one-time pair that was used before: a relay hands pairs out twice
 
 
 class AddressOutcome(Protocol):

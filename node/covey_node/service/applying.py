@@ -31,10 +31,10 @@ from covey_node.protocol.invite import token_hash
 from covey_node.protocol.paths import PathKind
 from covey_node.protocol.status import ContactState, Status
 from covey_node.service.composing import own_name, own_reachability, send_held_back, send_notice_content
-from covey_node.service.effects import Effects
+from covey_node.service.effects import Effects, Wake
 from covey_node.service.own import Own
 from covey_node.service.people import notice
-from covey_node.store import contacts, deliveries, invites, lanes, messages, reactions
+from covey_node.store import contacts, deliveries, invites, lanes, messages, peer_mailboxes, reactions
 from covey_node.store.contacts import ContactRow, is_alias
 from covey_node.store.messages import MessageRow
 from covey_node.store.reactions import ReactionRow
@@ -97,9 +97,13 @@ def apply(
     body = content.body
     match body:
         case ContactRequest():
+            _mailboxes(tx, effects, contact, device_key, body.mailboxes)
             return _request(tx, effects, own, contact, body)
         case ContactAccept():
-            return _accepted(tx, effects, own, contact, body)
+            return _accepted(tx, effects, own, contact, device_key, body)
+        case Mailboxes() if contact.state is ContactState.INCOMING:  # for our answer
+            _mailboxes(tx, effects, contact, device_key, body)
+            return Outcome.ACCEPTED
         case ContactRefuse():
             return _refused(tx, effects, own, contact)
         case _ if contact.state not in TALKING:
@@ -117,7 +121,7 @@ def apply(
         case Reachability():
             _reachable_at(tx, contact, body)
         case Mailboxes():
-            pass  # known, and of no use to a node that deposits nothing
+            _mailboxes(tx, effects, contact, device_key, body)
         case _:
             assert_never(body)
     return Outcome.ACCEPTED
@@ -207,6 +211,7 @@ def _request(tx: Tx, effects: Effects, own: Own, contact: ContactRow, body: Cont
     now = own.now()
     contact = replace(contact, profile_name=body.name or contact.profile_name, addrs=body.addrs or contact.addrs)
     if body.token and invites.use(tx, token_hash(body.token), contact_id=contact.id, now=now) is None:
+        effects.invites = True
         _become_contacts(tx, effects, own, contact)
         return Outcome.ACCEPTED
     if contact.state in {ContactState.REQUESTING, ContactState.REQUESTED}:
@@ -230,9 +235,17 @@ def _become_contacts(tx: Tx, effects: Effects, own: Own, contact: ContactRow) ->
     send_held_back(tx, effects, own, current)
 
 
-def _accepted(tx: Tx, effects: Effects, own: Own, contact: ContactRow, body: ContactAccept) -> Outcome:
+def _mailboxes(tx: Tx, effects: Effects, contact: ContactRow, device_key: bytes, body: Mailboxes | None) -> None:
+    if body is not None and peer_mailboxes.save(tx, contact.id, device_key, body):
+        effects.lane(contact.id, device_key, Wake.MAILBOXES)
+
+
+def _accepted(
+    tx: Tx, effects: Effects, own: Own, contact: ContactRow, device_key: bytes, body: ContactAccept
+) -> Outcome:
     if contact.state not in TALKING:
         return Outcome.NOT_A_CONTACT
+    _mailboxes(tx, effects, contact, device_key, body.mailboxes)
     first = contact.state is not ContactState.ACCEPTED
     contact = replace(contact, profile_name=body.name or contact.profile_name)
     if body.reachability is not None:

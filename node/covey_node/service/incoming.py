@@ -24,7 +24,7 @@ from covey_node.service.ledger import Ledger
 from covey_node.service.own import Own
 from covey_node.service.people import note_devices
 from covey_node.service.sealing import packet_hash, rank_accepted, received_on
-from covey_node.store import account, contacts, devices, receipts, received, replay, sessions
+from covey_node.store import account, contact_stock, contacts, devices, receipts, received, replay, sessions
 from covey_node.store.contacts import ContactRow
 from covey_node.store.errors import StoreFull
 from covey_node.store.sessions import SessionRow
@@ -55,6 +55,12 @@ class Incoming:
             window_seconds=60,
             keys_max=limits.STRANGERS_KEPT,
         )
+        self._unnamed = Allowance(
+            per_key=limits.FIRST_CONTACTS_PER_MINUTE,
+            in_all=limits.FIRST_CONTACTS_PER_MINUTE,
+            window_seconds=60,
+            keys_max=1,
+        )
 
     async def receive(self, peer: PeerId, blobs: Sequence[bytes]) -> list[Outcome]:
         """Open packets of one device in order; return what became of each once all of it is durable."""
@@ -68,6 +74,20 @@ class Incoming:
         """
         path = PathKind.MAILBOX.value
         return await self._receive(path, blobs, lambda opener, blob: opener.take_mail(contact_id, blob))
+
+    async def receive_unnamed(self, blobs: Sequence[bytes]) -> list[Outcome]:
+        """Open envelopes that lay in a contact queue, by whomever they are; return as `receive`.
+
+        TOO_MANY_REQUESTS: over the bound of a minute, or of undecided requests; it may be handed in again later. Nobody
+        is owed a receipt before the user has agreed to talk.
+        """
+
+        def take(opener: _Opener, blob: bytes) -> Outcome:
+            if not self._unnamed.take(None, now=self._own.now()):
+                return Outcome.TOO_MANY_REQUESTS
+            return opener.take_unnamed(blob)
+
+        return await self._receive(PathKind.MAILBOX.value, blobs, take)
 
     async def _receive(
         self, path: str, blobs: Sequence[bytes], take: Callable[[_Opener, bytes], Outcome]
@@ -107,7 +127,7 @@ class _Opener:
         self._path = path
         self._rejects = rejects
         self._now = own.now()
-        self._device_key = b""  # whose packet is looked at
+        self._device_key = self._account = b""  # whose packet is looked at
         self._content_id: bytes | None = None  # of what was in it, where a receipt may answer it
 
     def take(self, device_key: bytes, blob: bytes) -> Outcome:
@@ -133,15 +153,27 @@ class _Opener:
             self._owe_receipt(contact_id, self._device_key, digest)
         return outcome
 
+    def take_unnamed(self, blob: bytes) -> Outcome:
+        """Do the same for an envelope from a contact queue, by anybody."""
+        digest = packet_hash(blob)
+        outcome = self._open(digest, blob, None, sender=None)
+        contact = None if not outcome.delivered else contacts.by_account(self._tx, self._account)
+        if contact is not None and contact.state in applying.TALKING:
+            self._owe_receipt(contact.id, self._device_key, digest)
+        return outcome
+
     def _open(
-        self, digest: bytes, blob: bytes, people: Callable[[], list[ContactRow]], *, sender: bytes | None
+        self, digest: bytes, blob: bytes, people: Callable[[], list[ContactRow]] | None, *, sender: bytes | None
     ) -> Outcome:
-        """Open a new packet of one of these people; `sender`: of this device, None for any of theirs."""
+        """Open a new packet of one of these people (None: of anybody); `sender`: of this device, None for any."""
         self._content_id = None
         try:
             kind = crypto.packet_kind(blob)
             first = kind is crypto.PacketKind.FIRST_CONTACT
-            outcome = self._first_contact(blob, people, sender) if first else self._established(blob, people, sender)
+            if first:
+                outcome = self._first_contact(blob, digest, people, sender)
+            else:
+                outcome = Outcome.NOT_A_CONTACT if people is None else self._established(blob, people, sender)
         except (crypto.Undecryptable, ProtocolViolation) as exc:
             return self._reject(_reason(exc))
         if outcome.delivered:
@@ -184,16 +216,20 @@ class _Opener:
         for key in devices.keys(self._tx, contact_id) if sender is None else (sender,):
             yield from sessions.of_device(self._tx, contact_id, key)
 
-    def _first_contact(self, envelope: bytes, of: Callable[[], list[ContactRow]], sender: bytes | None) -> Outcome:
-        if self._asks_too_often(of()):
+    def _first_contact(
+        self, envelope: bytes, digest: bytes, of: Callable[[], list[ContactRow]] | None, sender: bytes | None
+    ) -> Outcome:
+        if of is not None and self._asks_too_often(of()):
             return Outcome.TOO_MANY_REQUESTS
         prekeys = crypto.Prekeys.decode(account.prekeys(self._tx))
         first = crypto.unseal(self._own.local, prekeys, envelope)
-        if sender is None and not any(contact.account_key == first.account for contact in of()):
+        if sender is None and of is not None and not any(contact.account_key == first.account for contact in of()):
             return self._reject(RatchetReject.MALFORMED)  # a contact's mailbox with somebody else's envelope
         if sender is not None and first.device.ed25519 != sender:
             return self._reject(RatchetReject.MALFORMED)  # somebody hands in another device's envelope
-        self._device_key = first.device.ed25519
+        self._device_key, self._account = first.device.ed25519, first.account
+        if of is None and received.outcome(self._tx, self._device_key, digest) is not None:
+            return Outcome.DUPLICATE
         known = sessions.by_base_key(self._tx, first.base_key_hash)
         if known is not None:
             contact = contacts.get(self._tx, known.contact_id)
@@ -204,6 +240,11 @@ class _Opener:
             return self._apply(contact, plaintext)
         if replay.seen(self._tx, first.base_key_hash):
             return self._reject(RatchetReject.REPLAYED)
+        pair = contact_stock.pair(self._tx, first.one_time_id)
+        if pair is None and contact_stock.was_used(self._tx, first.one_time_id):
+            return self._reject(RatchetReject.PREKEY_USED)
+        if pair is not None:
+            prekeys = prekeys.holding(crypto.OneTimePair.decode(pair))
         accepted = first.accept(self._own.local, prekeys, now=self._now)
         found = self._sender(first, accepted)
         if isinstance(found, Outcome):
@@ -211,6 +252,7 @@ class _Opener:
         note_devices(self._tx, self._effects, found, first.devices, now=self._now)
         replay.remember(self._tx, first.base_key_hash, until=accepted.remember_until)
         account.set_prekeys(self._tx, accepted.prekeys.encode())
+        contact_stock.use(self._tx, first.one_time_id, now=self._now)
         row = rank_accepted(self._tx, found.id, accepted.session, now=self._now)
         sessions.add(self._tx, replace(row, last_received_at=self._now))
         return self._apply(found, accepted.plaintext)
