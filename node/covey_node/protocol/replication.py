@@ -1,13 +1,13 @@
-"""What goes to one mailbox of a contact's device next, when it is asked what lies there, and when enough have a packet.
+"""What goes to one mailbox of a contact's device next, when it is asked what lies there, and what is enough.
 
-Owns: the order, window, pauses and checks of one replica; the quorum. A replica knows deliveries by ids that grow; which
-packets lie where is the store's to remember. Spec: docs/spec/delivery.md, "Mailboxes".
+Owns: the order, window, pauses and checks of one replica; the quorum. A replica knows deliveries by ids that grow;
+which packets lie where is the store's to remember. Spec: docs/spec/delivery.md, "Mailboxes".
 Never touches: sockets, trio, the database, the clock (callers pass `now`), randomness (callers pass `jitter`).
 
                       ┌──stored──> out of here
     queue──> waiting ─┴─next: Put─> under way ──refused, unreachable──> waiting (after the pause)
                 ^                                                            │
-                └───lost (a check missed it)              pause over: one packet first, then, when that is stored, a check
+                └───lost (a check missed it)      the pause is over: one packet first; once it is stored, a check
 """
 
 from __future__ import annotations
