@@ -194,6 +194,13 @@ def content_id_of(data: bytes) -> bytes | None:
     return message.message_id if len(message.message_id) == limits.MESSAGE_ID_BYTES else None
 
 
+def introduces(data: bytes) -> bool:
+    """Tell whether encoded bytes are a request or an acceptance; not more than that is looked at."""
+    message = pb.Content()
+    message.ParseFromString(data)
+    return message.WhichOneof("body") in {"contact_request", "contact_accept"}
+
+
 def _decode_body(message: pb.Content) -> Body:
     match message.WhichOneof("body"):
         case "text":

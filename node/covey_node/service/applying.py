@@ -97,13 +97,12 @@ def apply(
     body = content.body
     match body:
         case ContactRequest():
-            _mailboxes(tx, effects, contact, device_key, body.mailboxes)
+            _mail_to(tx, effects, contact, device_key, body.mailboxes)
             return _request(tx, effects, own, contact, body)
         case ContactAccept():
             return _accepted(tx, effects, own, contact, device_key, body)
-        case Mailboxes() if contact.state is ContactState.INCOMING:  # for our answer
-            _mailboxes(tx, effects, contact, device_key, body)
-            return Outcome.ACCEPTED
+        case Mailboxes():
+            return _mail_to(tx, effects, contact, device_key, body)
         case ContactRefuse():
             return _refused(tx, effects, own, contact)
         case _ if contact.state not in TALKING:
@@ -120,8 +119,6 @@ def apply(
             _receipt(tx, effects, own, contact, device_key, body)
         case Reachability():
             _reachable_at(tx, contact, body)
-        case Mailboxes():
-            _mailboxes(tx, effects, contact, device_key, body)
         case _:
             assert_never(body)
     return Outcome.ACCEPTED
@@ -235,9 +232,13 @@ def _become_contacts(tx: Tx, effects: Effects, own: Own, contact: ContactRow) ->
     send_held_back(tx, effects, own, current)
 
 
-def _mailboxes(tx: Tx, effects: Effects, contact: ContactRow, device_key: bytes, body: Mailboxes | None) -> None:
+def _mail_to(tx: Tx, effects: Effects, contact: ContactRow, device_key: bytes, body: Mailboxes | None) -> Outcome:
+    """Remember where a device's mail can be left, also that of one whom we have not answered yet."""
+    if contact.state is ContactState.BLOCKED:
+        return Outcome.NOT_A_CONTACT
     if body is not None and peer_mailboxes.save(tx, contact.id, device_key, body):
         effects.lane(contact.id, device_key, Wake.MAILBOXES)
+    return Outcome.ACCEPTED
 
 
 def _accepted(
@@ -245,7 +246,7 @@ def _accepted(
 ) -> Outcome:
     if contact.state not in TALKING:
         return Outcome.NOT_A_CONTACT
-    _mailboxes(tx, effects, contact, device_key, body.mailboxes)
+    _mail_to(tx, effects, contact, device_key, body.mailboxes)
     first = contact.state is not ContactState.ACCEPTED
     contact = replace(contact, profile_name=body.name or contact.profile_name)
     if body.reachability is not None:

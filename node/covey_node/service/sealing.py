@@ -7,17 +7,25 @@ Never touches: sockets. All functions take a `Tx`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import chain
 
 from covey_core.peers import public_key_of
 from covey_node import crypto, limits
 from covey_node.protocol.addresses import peers_in
-from covey_node.protocol.contents import Content, Receipt, encode_content
+from covey_node.protocol.contents import (
+    ContactAccept,
+    ContactRequest,
+    Content,
+    Receipt,
+    decode_content,
+    encode_content,
+    introduces,
+)
 from covey_node.service.effects import Effects
 from covey_node.service.own import Own
-from covey_node.store import contact_places, deliveries, devices, lanes, sessions
+from covey_node.store import contact_places, deliveries, devices, lanes, queue_told, queues, sessions
 from covey_node.store.contacts import ContactRow
 from covey_node.store.sessions import SessionRow
 from covey_node.store.tx import Tx
@@ -44,18 +52,30 @@ def device_keys(tx: Tx, contact: ContactRow) -> tuple[bytes, ...]:
     return tuple(dict.fromkeys(chain.from_iterable(named)))
 
 
+def open_devices(tx: Tx, contact: ContactRow) -> tuple[bytes, ...]:
+    """Return the devices that get what we send: without those that came to a verified contact unseen by the user."""
+    barred = devices.unaccepted(tx, contact.id) if contact.verified_at is not None else frozenset()
+    return tuple(key for key in device_keys(tx, contact) if key not in barred)
+
+
 def queue_content(
-    tx: Tx, effects: Effects, own: Own, contact: ContactRow, content: Content, *, message_row: int | None = None
+    tx: Tx,
+    effects: Effects,
+    own: Own,
+    contact: ContactRow,
+    content: Content,
+    *,
+    message_row: int | None = None,
+    only: Collection[bytes] | None = None,
 ) -> None:
-    """Put a content into the outbox for every device of a contact, sealed where a session stands.
+    """Put a content into the outbox for every device of a contact, or `only` for these, sealed where a session stands.
 
     A device that came to a verified contact gets nothing, not even a receipt, before the user has looked at it.
     """
     data = encode_content(content)
     now = own.now()
-    barred = devices.unaccepted(tx, contact.id) if contact.verified_at is not None else frozenset()
-    for device_key in device_keys(tx, contact):
-        if device_key in barred:
+    for device_key in open_devices(tx, contact):
+        if only is not None and device_key not in only:
             continue
         packet = None if lanes.has_unsealed(tx, contact.id, device_key) else _seal(tx, own, contact, device_key, data)
         deliveries.enqueue(
@@ -81,7 +101,8 @@ def seal_waiting(tx: Tx, own: Own, contact: ContactRow, device_key: bytes, bundl
     now = own.now()
     for number, (row_id, data) in enumerate(waiting):
         if number == 0 and bundle is not None:
-            session, packet = crypto.initiate(own.local, bundle, data, own.rng, now=now)
+            told = with_mailboxes(tx, contact, device_key, data)
+            session, packet = crypto.initiate(own.local, bundle, told, own.rng, now=now)
             sessions.add(tx, session_row(contact.id, session, now=now))
         else:
             sealed = _seal(tx, own, contact, device_key, data)
@@ -121,11 +142,27 @@ def _seal(tx: Tx, own: Own, contact: ContactRow, device_key: bytes, data: bytes)
     session = crypto.Session.decode(row.state)
     if session.setup_expires_at is not None and session.setup_expires_at <= own.now():
         return None  # nobody can open this set-up any more: a new one is made from a fresh bundle
-    session, packet = session.encrypt(data, own.rng)
+    session, packet = session.encrypt(with_mailboxes(tx, contact, device_key, data), own.rng)
     sessions.save(tx, replace(row, state=session.encode(), awaiting_reply=session.awaits_reply))
     if len(packet) > limits.PACKET_BYTES:
         raise crypto.PlaintextTooLarge(size=len(packet), limit=limits.PACKET_BYTES)
     return packet
+
+
+def with_mailboxes(tx: Tx, contact: ContactRow, device_key: bytes, data: bytes) -> bytes:
+    """Return what is sealed for a content: a request or acceptance also tells the mailboxes that stand by now.
+
+    What is kept in the outbox stays without them, so that a content which is sealed anew tells those of then.
+    """
+    if not introduces(data):
+        return data
+    content, mailboxes = decode_content(data), queues.for_contact(tx, contact.id)
+    if mailboxes is None or not isinstance(content.body, ContactRequest | ContactAccept):
+        return data
+    row = queues.set_for(tx, queues.Purpose.CONTACT, contact.id)
+    assert row is not None  # noqa: S101 - its mailboxes were found a line ago
+    queue_told.told(tx, row.id, device_key, number=mailboxes.number, content_id=content.message_id)
+    return encode_content(replace(content, body=replace(content.body, mailboxes=mailboxes)))
 
 
 def sending_session(rows: Sequence[SessionRow]) -> SessionRow:
