@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from covey_node.store import schema, schema_contact_queues, schema_deposits, schema_queues
+from covey_node.store import schema, schema_ahead, schema_contact_queues, schema_deposits, schema_queues
 from covey_node.store.errors import NewerDatabase
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ STEPS: Final[tuple[Step, ...]] = (
     script(schema_queues.STEP_2),
     schema_deposits.step_3,
     script(schema_contact_queues.STEP_4),
+    script(schema_ahead.STEP_5),
 )
 """Step n (from 1) leads from version n - 1 to version n."""
 
