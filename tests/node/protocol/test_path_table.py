@@ -482,6 +482,8 @@ class PathMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.net.standing)
     @rule(waited=st.sampled_from([0.0, 0.5, 2.0, 7.0]), data=st.data())
     def all_paths_but_one_fall_silent_under_a_packet(self, waited: float, data: st.DataObject) -> None:
+        for kind in (RELAYED, *DIRECT)[: max(0, 3 - len(self.net.alive))]:
+            self._comes(kind)
         self.time_passes(QUESTION_SECONDS + 1)  # all questions to paths that spoke again meanwhile are over
         used = self.net.table.used
         if used is None or used not in self.net.alive:
