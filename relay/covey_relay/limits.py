@@ -134,6 +134,15 @@ MAILBOX_LINE = 4096
 MAILBOX_ARRIVALS_SECONDS = 1.0
 """One wait for what other relays deposit, seconds: so long may it hold up the end of the process."""
 
+MAILBOX_POSTGRES_CONNECT_SECONDS = 5
+"""Time to reach the database's server, seconds; it lies beside the relay."""
+
+MAILBOX_POSTGRES_SECONDS = 30
+"""One statement, and how long a relay that hangs may hold rows that others want: a batch takes milliseconds."""
+
+MAILBOX_POSTGRES_TRIES = 3
+"""Tries of a batch that the server has ended to loosen a knot between relays, or whose connection was lost."""
+
 MAILBOX_IDLE_STEP = 16
 """Idle queues removed in one step; each may hold 1,024 messages."""
 
@@ -190,6 +199,33 @@ MAILBOX_FORWARD_RATE = 20.0
 
 MAILBOX_FORWARD_BURST = 200
 """The same at once: an outbox of some days."""
+
+MAILBOX_LISTED_FACTOR = 10
+"""A relay of the network file may ask so many times what a peer may: it forwards for many."""
+
+FORWARD_SECONDS = 15.0
+"""How long another relay may take for one forwarded command; a commit takes milliseconds."""
+
+FORWARD_OPEN_SECONDS = 10.0
+"""Connecting to another relay and hearing its Hello."""
+
+FORWARD_IDLE_SECONDS = 60.0
+"""A stream to another relay on which nothing was forwarded for so long is ended; the other side would, at 120 s."""
+
+FORWARD_PAUSE_SECONDS = 5.0
+"""A relay that could not be reached is not dialed again before."""
+
+FORWARD_WAITING = 256
+"""Commands that wait for one relay's answers: what it lets be unanswered on a stream."""
+
+FORWARD_LINKS = 64
+"""Streams to other relays that are about to be opened."""
+
+KNOWN_RELAYS = 1024
+"""Relays remembered from rendezvous, 300 bytes each."""
+
+KNOWN_RELAYS_SECONDS = 600.0
+"""Between two looks at the rendezvous points."""
 
 MAILBOX_FORWARD_KEY_SECONDS = 86_400
 """For how long writers are told one forward key (docs/spec/mailbox.md): a thief of the memory opens a day's."""

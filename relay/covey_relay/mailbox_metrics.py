@@ -9,7 +9,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from covey_core.wire import mailbox as m
-from covey_relay.mailbox.clerk import MailboxEvent
+from covey_relay.mailbox.case import MailboxEvent
 
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15)
 """Seconds: from a look-up in memory to a forwarded command that waits for another relay."""

@@ -28,7 +28,7 @@ from covey_relay.__main__ import main
 from tests.relay.conftest import host_on
 from tests.relay.test_reports import WON, report
 from tests.support.circuit_client import reserve, until
-from tests.support.mailbox_client import BLOB, MailboxClient, key, mid, public
+from tests.support.mailbox_client import BLOB, MailboxClient, key, mid, verify_key
 
 OPERATOR = "Example e.V."
 
@@ -172,7 +172,7 @@ async def test_mailboxes_are_served_and_outlive_the_process(tmp_path: Path, netw
         async with host_on(joined) as dialer:
             await dialer.connect(joined.relays[0].peer, joined.relays[0].addrs)
             client = await MailboxClient.open(dialer, joined.relays[0].peer)
-            ids = await client.new("bob", AdmitKey(public("alice")))
+            ids = await client.new("bob", AdmitKey(verify_key("alice")))
             stored = await client.ask(Put(ids.send_id, mid(1), 3600, BLOB), key("alice"))
             assert stored == Stored(1)
             assert await relay.ends() == 0
@@ -194,7 +194,7 @@ async def test_a_relay_without_mailboxes_serves_none_and_makes_no_file(tmp_path:
             with pytest.raises(ProtocolRefused):
                 await MailboxClient.open(dialer, joined.relays[0].peer)
         assert await relay.ends() == 0
-    assert not list(tmp_path.glob("mailboxes*"))
+    assert not await trio.Path(tmp_path / "mailboxes.db").exists()
 
 
 async def test_a_relay_waits_for_the_network_file(tmp_path: Path, network: Network) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from dataclasses import dataclass, field
 
 import trio
@@ -10,10 +11,11 @@ from nacl.signing import SigningKey
 
 from covey_core.host import Host, Stream
 from covey_core.limits import MAILBOX_HELLO_BYTES, MAILBOX_REQUEST_BYTES, MAILBOX_RESPONSE_BYTES
-from covey_core.peers import PeerId
+from covey_core.peers import PeerId, peer_id_bytes
 from covey_core.wire import mailbox as m
 from covey_core.wire.framing import encode_frame
 from covey_core.wire.mailbox_codec import decode_hello, decode_response, encode_command, encode_request
+from covey_core.wire.mailbox_forward import FORWARDED_ID, ForwardSeal, begin_forward, open_answer, seal_command
 from covey_core.wire.mailbox_proof import find_answer, signed_command
 
 BLOB = bytes(range(256)) * 16 + bytes(16)
@@ -24,7 +26,7 @@ def key(name: str) -> SigningKey:
     return SigningKey(hashlib.sha256(name.encode()).digest())
 
 
-def public(name: str) -> bytes:
+def verify_key(name: str) -> bytes:
     return bytes(key(name).verify_key)
 
 
@@ -92,6 +94,21 @@ class MailboxClient:
     async def ask(self, command: m.Command, by: SigningKey | None = None) -> m.Answer:
         return await self.answer(await self.send(command, by))
 
+    async def hello_of(self, relay: PeerId) -> m.Hello:
+        """The hello of another relay, as this one brings it."""
+        answer = await self.ask(m.Fwd(peer_id_bytes(relay), b""))
+        assert isinstance(answer, m.Forwarded), answer
+        assert answer.hello is not None
+        return answer.hello
+
+    async def forwarded(
+        self, relay: PeerId, hello: m.Hello, command: m.Command, by: SigningKey | None = None
+    ) -> m.Answer:
+        """The answer of another relay to a sealed command, brought by this one; refusals in the open are returned."""
+        seal, sealed = sealed_command(relay, hello, command, by)
+        answer = await self.ask(m.Fwd(peer_id_bytes(relay), sealed))
+        return open_answer(seal, answer.sealed) if isinstance(answer, m.Forwarded) else answer
+
     async def next_push(self) -> m.Response:
         with trio.fail_after(20):
             while not self.pushed:
@@ -104,13 +121,25 @@ class MailboxClient:
         return self.pushed.pop(0)
 
     async def new(self, owner: str, admit: m.Admit) -> m.Ids:
-        answer = await self.ask(m.New(public(owner), admit), key(owner))
+        answer = await self.ask(m.New(verify_key(owner), admit), key(owner))
         assert isinstance(answer, m.Ids), answer
         return answer
 
     async def work(self, send_id: bytes, purpose: m.Purpose, subject: bytes) -> m.WorkProof:
         answer = await self.ask(m.Work(send_id, purpose))
         assert isinstance(answer, m.Challenge), answer
-        found = find_answer(answer.challenge, subject=subject, first=0, tries=1 << 24)
+        return self.solve(answer, subject)
+
+    def solve(self, challenge: m.Challenge, subject: bytes) -> m.WorkProof:
+        found = find_answer(challenge.challenge, subject=subject, first=0, tries=1 << 24)
         assert found is not None
-        return m.WorkProof(answer.challenge, found)
+        return m.WorkProof(challenge.challenge, found)
+
+
+def sealed_command(
+    relay: PeerId, hello: m.Hello, command: m.Command, by: SigningKey | None = None
+) -> tuple[ForwardSeal, bytes]:
+    seal = begin_forward(relay, hello.forward_key, ephemeral=secrets.token_bytes(32))
+    body = encode_command(command)
+    signed = signed_command(relay=relay, nonce=seal.nonce, request_id=FORWARDED_ID, body=body)
+    return seal, seal_command(seal, body, b"" if by is None else by.sign(signed).signature)

@@ -1,14 +1,11 @@
-"""What becomes of each command: which queue it is about, whether it may be done, what its outcome is called.
+"""Whether a command may be done, and what is to be done then.
 
-Owns: the way of a request through allowances, judgement and store, as far as it needs no waiting. Spec:
-docs/spec/mailbox.md. Never touches: streams, the store (round.py asks it), the clock and randomness (callers pass
-both). `now` is Unix seconds, `clock` any clock that never goes back.
+Owns: which queue is looked up for a command, and what all that stands in its way is asked: signature, secret or work,
+pace, disk. Spec: docs/spec/mailbox.md. Never touches: streams, the store (round.py asks it), the clock and randomness
+(callers pass both). `now` is Unix seconds, `clock` any clock that never goes back.
 """
 
-import math
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Callable
 from typing import Final
 
 from covey_core.peers import PeerId
@@ -19,65 +16,16 @@ from covey_relay import limits
 from covey_relay.limits import MailboxLimits
 from covey_relay.mailbox import operations as op
 from covey_relay.mailbox import policy
-from covey_relay.mailbox.allowance import Allowance, Buckets
+from covey_relay.mailbox.case import Case, MailboxEvent
 from covey_relay.mailbox.disk import Disk
-from covey_relay.mailbox.operations import Operation, Refusal
+from covey_relay.mailbox.operations import Operation
+from covey_relay.mailbox.pace import Pace
 from covey_relay.mailbox.policy import Allowed, Queue, Traffic
+from covey_relay.mailbox.reception import busy
 from covey_relay.mailbox.work import WorkDesk, due_bits
 
 _AUTH: Final = m.Refused(m.Reason.AUTH)
 _CHALLENGE_RANDOM_BYTES: Final = 16
-_RETRY_MAX_SECONDS: Final = 86_400
-_KEYS_LEFT_MAX: Final = 255
-
-_REFUSED: Final = {
-    Refusal.GONE: _AUTH,
-    Refusal.TOKEN: _AUTH,
-    Refusal.QUOTA: m.Refused(m.Reason.QUOTA),
-    Refusal.QUEUES: m.Refused(m.Reason.BUSY, limits.MAILBOX_FULL_RETRY_SECONDS),
-    Refusal.DISK: m.Refused(m.Reason.BUSY, limits.MAILBOX_FULL_RETRY_SECONDS),
-    Refusal.EMPTY: m.Refused(m.Reason.EMPTY),
-}
-_FAILED: Final = m.Refused(m.Reason.BUSY, limits.MAILBOX_FAILED_RETRY_SECONDS)
-
-
-class MailboxEvent(Enum):
-    """What became of messages, and what was refused (METRICS.md)."""
-
-    STORED = "stored"
-    DELIVERED = "delivered"
-    ACKED = "acked"
-    EXPIRED = "expired"
-    QUOTA = "quota"
-    DISK = "disk"
-    POW_REJECTED = "pow_rejected"
-
-
-@dataclass(frozen=True, slots=True)
-class Asker:
-    """Who asks, and what its signatures are good for.
-
-    `groups`: what counts as its address. `nonce`: of its stream, or the ephemeral key of a sealed command.
-    """
-
-    peer: PeerId
-    groups: frozenset[Hashable]
-    nonce: bytes
-    forwarded: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class Case:
-    """One request on its way: it has an answer in the end, and until then perhaps an operation to be done."""
-
-    request: m.Request
-    asker: Asker
-    begun: float
-    size: int = 0
-    operation: Operation | None = None
-    answer: m.Answer | None = None
-    queue: Queue | None = None
-    work: m.WorkProof | None = None
 
 
 class Clerk:
@@ -90,6 +38,7 @@ class Clerk:
         bounds: MailboxLimits,
         disk: Disk,
         desk: WorkDesk,
+        pace: Pace,
         random: Callable[[int], bytes],
         happened: Callable[[MailboxEvent, int], None],
     ) -> None:
@@ -99,19 +48,10 @@ class Clerk:
         self._desk = desk
         self._random = random
         self._happened = happened
-        self._commands = Allowance(rate=bounds.peer_rate, burst=bounds.peer_burst)
-        self._news = Allowance(rate=limits.MAILBOX_NEW_RATE, burst=limits.MAILBOX_NEW_BURST)
-        self._strangers = Buckets(rate=limits.MAILBOX_STRANGER_RATE, burst=limits.MAILBOX_STRANGER_BURST)
+        self._pace = pace
 
-    def look_up(self, case: Case, *, clock: float) -> Operation | None:
-        """Return what to ask the store before the case is judged; None when there is nothing to ask.
-
-        The case has its answer already when its peer or address asks too often.
-        """
-        wait = self._commands.take(case.asker.peer, case.asker.groups, now=clock)
-        if wait > 0.0:
-            case.answer = _busy(wait)
-            return None
+    def look_up(self, case: Case) -> Operation | None:
+        """Return what to ask the store before the case is judged; None when there is nothing to ask."""
         match case.request.command:
             case m.Put(send_id, mid):
                 return op.FindWritten(send_id, mid)
@@ -147,22 +87,6 @@ class Clerk:
         else:
             case.answer = verdict
 
-    def conclude(self, case: Case, outcome: op.Outcome) -> None:
-        """Give the case the answer that its operation's outcome means."""
-        if isinstance(outcome, Refusal):
-            self._give_back_work(case)
-            if outcome in {Refusal.QUOTA, Refusal.DISK}:
-                self._happened(MailboxEvent(outcome.value), 1)
-            case.answer = _REFUSED[outcome]
-            return
-        case.answer = self._answered(case, outcome)
-
-    def failed(self, case: Case) -> None:
-        """Answer a case whose operation was not done since the store failed."""
-        if case.answer is None:
-            self._give_back_work(case)
-            case.answer = _FAILED
-
     # --- owners -------------------------------------------------------------------------------------------------------
 
     def _judge_new(self, case: Case, command: m.New, clock: float) -> Operation | m.Answer:
@@ -170,9 +94,9 @@ class Clerk:
         allowed = policy.judge_owner(queue, signed=self._signed(case), signature=case.request.signature)
         if isinstance(allowed, m.Refused):
             return allowed
-        wait = self._news.take(case.asker.peer, case.asker.groups, now=clock)
+        wait = self._pace.new_queue(case.asker, clock=clock)
         if wait > 0.0:
-            return _busy(wait)
+            return busy(wait)
         if (full := self._shed(Traffic.NEW)) is not None:
             return full
         fresh = self._random(2 * QUEUE_ID_BYTES)
@@ -247,18 +171,18 @@ class Clerk:
         if verdict == _AUTH or case.queue is None:
             return verdict  # before any limit: whether there is such a queue must not be seen
         if purpose is m.Purpose.TAKE or not isinstance(case.queue.admit, m.AdmitKey):
-            wait = self._wait_of_stranger(case.asker, clock)
+            wait = self._pace.stranger(case.asker, clock=clock)
             if wait > 0.0:
-                return _busy(wait)
+                return busy(wait)
         if isinstance(verdict, m.Refused) and verdict.reason is m.Reason.WORK:
             self._happened(MailboxEvent.POW_REJECTED, 1)
         return verdict
 
     def _challenge(self, case: Case, command: m.Work, *, now: float, clock: float) -> m.Answer:
         """Issue a challenge; for a queue that is not there or asks for no work one of the least bits."""
-        wait = self._wait_of_stranger(case.asker, clock)
+        wait = self._pace.stranger(case.asker, clock=clock)
         if wait > 0.0:
-            return _busy(wait)
+            return busy(wait)
         bits = due_bits(asked=0, depth=0)
         if case.queue is not None and isinstance(case.queue.admit, m.AdmitWork):
             bits = due_bits(asked=case.queue.admit.bits, depth=case.queue.depth)
@@ -283,13 +207,6 @@ class Clerk:
             self._happened(MailboxEvent.DISK, 1)
         return full
 
-    def _wait_of_stranger(self, asker: Asker, clock: float) -> float:
-        wait = max((self._strangers.wait_seconds(group, now=clock) for group in asker.groups), default=0.0)
-        if wait == 0.0:
-            for group in asker.groups:
-                self._strangers.take(group, now=clock)
-        return wait
-
     def _use_work(self, case: Case, allowed: Allowed, *, now: float) -> bool:
         if allowed.work is None:
             return True
@@ -299,38 +216,6 @@ class Clerk:
         case.work = allowed.work
         return True
 
-    def _give_back_work(self, case: Case) -> None:
-        if case.work is not None:
-            self._desk.give_back(case.work)
-
-    def _answered(self, case: Case, outcome: op.Outcome) -> m.Answer:
-        match outcome:
-            case op.Created(recv_id, send_id):
-                bounds = self._bounds
-                return m.Ids(recv_id, send_id, bounds.queue_messages, bounds.queue_bytes, bounds.ttl_seconds)
-            case op.Deposited(seq, new):
-                if new and isinstance(case.request.command, m.Put):
-                    self._disk.grew(len(case.request.command.blob))
-                    self._happened(MailboxEvent.STORED, 1)
-                return m.Stored(seq)
-            case op.Fetched(messages, more):
-                self._happened(MailboxEvent.DELIVERED, len(messages))
-                return m.Messages(messages, more)
-            case op.Taken(bundle, one_time, left):
-                return m.Key(bundle, one_time, min(left, _KEYS_LEFT_MAX))
-            case tuple() as mids:
-                return m.Held(mids)
-            case int() as count:
-                if isinstance(case.request.command, m.Ack):
-                    self._happened(MailboxEvent.ACKED, count)
-                return m.Done()
-            case _:
-                raise TypeError(f"no answer is made of a {type(outcome).__name__}")
-
 
 def _send_key(queue: Queue) -> bytes | None:
     return queue.admit.send_key if isinstance(queue.admit, m.AdmitKey) else None
-
-
-def _busy(wait_seconds: float) -> m.Refused:
-    return m.Refused(m.Reason.BUSY, min(_RETRY_MAX_SECONDS, max(1, math.ceil(wait_seconds))))

@@ -17,10 +17,12 @@ from covey_core.errors import FileDamaged
 from covey_core.wire import mailbox as m
 from covey_relay import limits
 from covey_relay.mailbox import operations as op
-from covey_relay.mailbox.clerk import Case, Clerk
+from covey_relay.mailbox.case import Case
+from covey_relay.mailbox.clerk import Clerk
 from covey_relay.mailbox.disk import Disk
 from covey_relay.mailbox.line import MailboxLine
 from covey_relay.mailbox.operations import Operation, Outcome, StoreFailed
+from covey_relay.mailbox.outcomes import Outcomes
 
 _log: Final = structlog.get_logger("covey.relay")
 
@@ -61,6 +63,7 @@ class Rounds:
         self,
         line: MailboxLine,
         clerk: Clerk,
+        outcomes: Outcomes,
         disk: Disk,
         *,
         stored: Callable[[bytes], None],
@@ -68,6 +71,7 @@ class Rounds:
     ) -> None:
         self._line = line
         self._clerk = clerk
+        self._outcomes = outcomes
         self._disk = disk
         self._stored = stored
         self._wall_clock = wall_clock
@@ -79,27 +83,23 @@ class Rounds:
         except STORE_ERRORS as exc:
             _log.error("relay.mailbox.failed", problem=str(exc))
             for case in cases:
-                self._clerk.failed(case)
+                self._outcomes.failed(case)
 
     async def _run(self, cases: Sequence[Case]) -> None:
         await self._measure_before(cases)
-        asked = [(case, self._clerk.look_up(case, clock=trio.current_time())) for case in cases]
+        asked = [(case, self._clerk.look_up(case)) for case in cases if case.answer is None]
         found = await self._do([lookup for _, lookup in asked if lookup is not None])
         answers = iter(found)
-        judged = 0
-        for case, lookup in asked:
-            if case.answer is not None:
-                continue
+        for judged, (case, lookup) in enumerate(asked, start=1):
             outcome = None if lookup is None else next(answers)
             queue = outcome if isinstance(outcome, op.Found) else None
             self._clerk.judge(case, queue, now=self._wall_clock(), clock=trio.current_time())
-            judged += 1
             if judged % limits.MAILBOX_VERIFIED_AT_ONCE == 0:
                 await trio.lowlevel.checkpoint()
         doing = [case for case in cases if case.operation is not None]
         outcomes = await self._do([case.operation for case in doing if case.operation is not None])
         for case, outcome in zip(doing, outcomes, strict=True):
-            self._clerk.conclude(case, outcome)
+            self._outcomes.conclude(case, outcome)
             if isinstance(outcome, op.Deposited) and outcome.new and case.queue is not None:
                 self._stored(case.queue.recv_key)
 

@@ -13,7 +13,7 @@ import trio
 from covey_relay import limits
 from covey_relay.limits import MailboxLimits
 from covey_relay.mailbox import operations as op
-from covey_relay.mailbox.clerk import MailboxEvent
+from covey_relay.mailbox.case import MailboxEvent
 from covey_relay.mailbox.disk import Disk
 from covey_relay.mailbox.line import MailboxLine
 from covey_relay.mailbox.round import STORE_ERRORS

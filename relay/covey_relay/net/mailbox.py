@@ -23,7 +23,7 @@ from covey_core.wire import mailbox as m
 from covey_core.wire.framing import encode_frame
 from covey_core.wire.mailbox_codec import decode_request, encode_hello, encode_response
 from covey_relay import limits
-from covey_relay.mailbox.clerk import Asker, Case
+from covey_relay.mailbox.case import Asker, Case
 from covey_relay.mailbox.round import next_round
 from covey_relay.mailbox.subscriptions import Feed
 from covey_relay.net.mailbox_office import Office
@@ -43,6 +43,7 @@ class MailboxStream:
         self._office = office
         self._feed = Feed(office.subscriptions, changed=self._feed_changed)
         self._pending: deque[Case] = deque()
+        self._carried: list[Case] = []  # forwarded, and answered by other relays
         self._unanswered = 0
         self._unanswered_bytes = 0
         self._room = trio.Event()
@@ -55,7 +56,7 @@ class MailboxStream:
         """Serve the stream. A stream whose peer broke the protocol, or did not read, is reset."""
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._until_broken, self._read, nursery.cancel_scope)
+                nursery.start_soon(self._until_broken, partial(self._read, nursery), nursery.cancel_scope)
                 await self._until_broken(partial(self._answer_all, hello), nursery.cancel_scope)
         finally:
             self._feed.close()
@@ -70,7 +71,7 @@ class MailboxStream:
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
-    async def _read(self) -> None:
+    async def _read(self, nursery: trio.Nursery) -> None:
         last_id = 0
         while (frame := await self._next_frame()) is not None:
             request = decode_request(frame)
@@ -78,10 +79,14 @@ class MailboxStream:
                 raise ProtocolViolation(f"request {request.id} after request {last_id}")
             last_id = request.id
             self._active_at = trio.current_time()
-            self._pending.append(Case(request, self._asker, self._active_at, len(frame)))
             self._unanswered += 1
             self._unanswered_bytes += len(frame)
-            self._stir()
+            case = self._office.receive(request, self._asker, size=len(frame))
+            if self._office.is_for_another(case):
+                nursery.start_soon(self._forward, case)
+            else:
+                self._pending.append(case)
+                self._stir()
         self._read_all = True
         self._feed.close()
         self._stir()
@@ -106,6 +111,12 @@ class MailboxStream:
             self._reading.deadline = self._idle_deadline()
         self._stir()
 
+    async def _forward(self, case: Case) -> None:
+        assert isinstance(case.request.command, m.Fwd)  # noqa: S101 - nothing else is for another relay
+        case.answer = await self._office.forward(case.request.command)
+        self._carried.append(case)
+        self._stir()
+
     # --- answering ----------------------------------------------------------------------------------------------------
 
     async def _answer_all(self, hello: m.Hello) -> None:
@@ -113,9 +124,12 @@ class MailboxStream:
         while True:
             if self._pending:
                 await self._answer_round()
+            if self._carried:
+                carried, self._carried = self._carried, []
+                await self._send(carried)
             if self._feed.has_due:
                 await self._push()
-            elif not self._pending:
+            elif not self._pending and not self._carried:
                 if self._read_all and not self._unanswered:
                     return
                 self._stirred = trio.Event()
@@ -123,7 +137,7 @@ class MailboxStream:
 
     async def _answer_round(self) -> None:
         cases = next_round(self._pending)
-        await self._office.rounds.run(cases)
+        await self._office.run_round(cases)
         for case in cases:
             if isinstance(case.request.command, m.Sub) and len(self._feed) >= limits.MAILBOX_SUBSCRIPTIONS:
                 case.answer = m.Refused(m.Reason.BUSY, limits.MAILBOX_FULL_RETRY_SECONDS)
@@ -148,18 +162,15 @@ class MailboxStream:
                 self._feed.end(one)
             elif page.messages and self._feed.holds(one):
                 one.after = page.messages[-1].seq
-                frames.append(_encoded(one.request_id, m.Messages(page.messages)))
+                frames.append(encode_response(m.Response(one.request_id, m.Messages(page.messages))))
                 if page.more:
                     self._feed.is_due(one)
         await self._write(frames)
 
     async def _send(self, cases: Sequence[Case]) -> None:
-        frames = []
         for case in cases:
-            assert case.answer is not None  # noqa: S101 - rounds answer every case
-            frames.append(_encoded(case.request.id, case.answer))
             self._office.answered(case)
-        await self._write(frames)
+        await self._write(encode_response(case.response()) for case in cases)
         for case in cases:
             self._unanswered -= 1
             self._unanswered_bytes -= case.size
@@ -182,7 +193,3 @@ class MailboxStream:
 
     def _stir(self) -> None:
         self._stirred.set()
-
-
-def _encoded(request_id: int, answer: m.Answer) -> bytes:
-    return encode_response(m.Response(request_id, answer))

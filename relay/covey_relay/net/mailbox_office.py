@@ -4,16 +4,18 @@ Owns: fetching for those who subscribed, and what is told of it. Spec: docs/spec
 (mailbox.py), tables, what is allowed (clerk.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import structlog
 import trio
 
+from covey_core.wire import mailbox as m
 from covey_relay import limits
 from covey_relay.mailbox import operations as op
-from covey_relay.mailbox.clerk import Case, MailboxEvent
+from covey_relay.mailbox.case import Asker, Case, MailboxEvent
 from covey_relay.mailbox.line import MailboxLine
+from covey_relay.mailbox.reception import Reception
 from covey_relay.mailbox.round import STORE_ERRORS, Rounds
 from covey_relay.mailbox.subscriptions import Subscription, Subscriptions
 from covey_relay.mailbox_metrics import MailboxMetrics
@@ -24,15 +26,31 @@ _NOTHING: Final = op.Fetched((), more=False)
 
 
 class Office:
-    """Shared by the streams of one relay."""
+    """Shared by the streams of one relay. `wall_clock` gives Unix seconds."""
 
     def __init__(
-        self, line: MailboxLine, rounds: Rounds, subscriptions: Subscriptions, *, metrics: MailboxMetrics
+        self,
+        line: MailboxLine,
+        reception: Reception,
+        rounds: Rounds,
+        subscriptions: Subscriptions,
+        *,
+        forward: Callable[[m.Fwd], Awaitable[m.Answer]],
+        metrics: MailboxMetrics,
+        wall_clock: Callable[[], float],
     ) -> None:
-        self.rounds: Final = rounds
+        self.run_round: Final = rounds.run
         self.subscriptions: Final = subscriptions
+        self.is_for_another: Final = reception.is_for_another
+        self.forward: Final = forward
         self._line = line
+        self._reception = reception
         self._metrics = metrics
+        self._wall_clock = wall_clock
+
+    def receive(self, request: m.Request, asker: Asker, *, size: int) -> Case:
+        """Return the case of a request that has come whole in `size` bytes."""
+        return self._reception.receive(request, asker, size=size, now=self._wall_clock(), clock=trio.current_time())
 
     async def fetch(self, due: Sequence[Subscription]) -> list[op.Fetched | None]:
         """Return a page for each subscription, None where the queue is gone. While the store fails, empty pages."""

@@ -19,7 +19,7 @@ from covey_core.wire.mailbox import MAILBOX_NAME, Hello
 from covey_core.wire.mailbox_bounds import NONCE_BYTES
 from covey_relay import limits
 from covey_relay.addresses import ip_in, origins_of
-from covey_relay.mailbox.clerk import Asker
+from covey_relay.mailbox.case import Asker
 from covey_relay.net.mailbox import MailboxStream
 from covey_relay.net.mailbox_office import Office
 
@@ -29,11 +29,12 @@ _Key = TypeVar("_Key", bound=Hashable)
 
 
 class MailboxServer:
-    """The streams of one relay. `hello(nonce)` makes a stream's first words."""
+    """The streams of one relay. `hello(nonce)` makes a stream's first words; `is_listed`: is it in the network file."""
 
-    def __init__(self, office: Office, *, hello: Callable[[bytes], Hello]) -> None:
+    def __init__(self, office: Office, *, hello: Callable[[bytes], Hello], is_listed: Callable[[PeerId], bool]) -> None:
         self._office = office
         self._hello = hello
+        self._is_listed = is_listed
         self._scopes: Final[set[trio.CancelScope]] = set()
         self._peers: Final[Counter[PeerId]] = Counter()
         self._groups: Final[Counter[Hashable]] = Counter()
@@ -48,7 +49,7 @@ class MailboxServer:
             await stream.reset()
             return
         nonce = secrets.token_bytes(NONCE_BYTES)
-        asker = Asker(stream.peer, groups, nonce)
+        asker = Asker(stream.peer, groups, nonce, is_listed=self._is_listed(stream.peer))
         with trio.CancelScope() as scope:
             self._enter(scope, stream.peer, groups)
             try:

@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -20,13 +21,18 @@ from covey_relay.mailbox.clerk import Clerk
 from covey_relay.mailbox.disk import Disk
 from covey_relay.mailbox.forward_keys import ForwardKeys
 from covey_relay.mailbox.line import open_line
-from covey_relay.mailbox.operations import MailboxStore
+from covey_relay.mailbox.operations import Arrived, MailboxStore
+from covey_relay.mailbox.outcomes import Outcomes
+from covey_relay.mailbox.pace import Pace
+from covey_relay.mailbox.reception import Reception
 from covey_relay.mailbox.round import Rounds
 from covey_relay.mailbox.sqlite import SqliteStore
 from covey_relay.mailbox.subscriptions import Subscriptions
 from covey_relay.mailbox.sweep import Sweeper
 from covey_relay.mailbox.work import WorkDesk
 from covey_relay.mailbox_metrics import MailboxMetrics
+from covey_relay.net.known_relays import KnownRelays
+from covey_relay.net.mailbox_forwarder import Forwarder
 from covey_relay.net.mailbox_office import Office
 from covey_relay.net.mailbox_server import MailboxServer, serve_streams
 from covey_relay.settings import RelaySettings
@@ -80,34 +86,59 @@ async def open_mailboxes(
     make_store: Callable[[], MailboxStore],
     bounds: MailboxLimits | None = None,
     metrics: MailboxMetrics | None = None,
+    relays: KnownRelays | None = None,
     wall_clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[MailboxService]:
     """Serve `/covey/mailbox/1` on `host` for the length of the block.
 
     `identity` must be the host's own. `make_store` is called in a worker thread; it raises `FileDamaged`, `StoreFailed`
-    or `SettingsInvalid`. `wall_clock` gives Unix seconds.
+    or `SettingsInvalid`. `relays`: to whom is forwarded; those of the host's network when not given. `wall_clock` gives
+    Unix seconds.
     """
     bounds = bounds or MailboxLimits()
     metrics = metrics or MailboxMetrics(CollectorRegistry())
-    subscriptions, disk = Subscriptions(), Disk(cap_bytes=bounds.disk_bytes)
+    relays = relays or KnownRelays(host.network, own=host.peer_id)
+    subscriptions, disk, pace = Subscriptions(), Disk(cap_bytes=bounds.disk_bytes), Pace(bounds)
     keys = ForwardKeys(identity, random=secrets.token_bytes)
+    desk = WorkDesk(key=secrets.token_bytes(_WORK_KEY_BYTES))
     clerk = Clerk(
         host.peer_id,
         bounds=bounds,
         disk=disk,
-        desk=WorkDesk(key=secrets.token_bytes(_WORK_KEY_BYTES)),
+        desk=desk,
+        pace=pace,
         random=secrets.token_bytes,
         happened=metrics.happened,
     )
+    outcomes = Outcomes(bounds, disk=disk, desk=desk, happened=metrics.happened)
     async with open_line(make_store, wall_clock=wall_clock) as line, trio.open_nursery() as nursery:
-        rounds = Rounds(line, clerk, disk, stored=subscriptions.wake, wall_clock=wall_clock)
+        rounds = Rounds(line, clerk, outcomes, disk, stored=subscriptions.wake, wall_clock=wall_clock)
         sweeper = Sweeper(line, disk, bounds, subscriptions, metrics=metrics, wall_clock=wall_clock)
+        forwarder = Forwarder(host, relays)
+        office = Office(
+            line,
+            Reception(host.peer_id, pace=pace, keys=keys),
+            rounds,
+            subscriptions,
+            forward=forwarder.forward,
+            metrics=metrics,
+            wall_clock=wall_clock,
+        )
+        server = MailboxServer(
+            office, hello=lambda nonce: keys.hello(nonce, now=wall_clock()), is_listed=relays.is_listed
+        )
         await sweeper.sweep()
         nursery.start_soon(sweeper.run)
-        server = MailboxServer(
-            Office(line, rounds, subscriptions, metrics=metrics),
-            hello=lambda nonce: keys.hello(nonce, now=wall_clock()),
-        )
+        nursery.start_soon(forwarder.run)
+        nursery.start_soon(relays.keep_up, host)
+        nursery.start_soon(line.listen, partial(_tell, subscriptions))
         async with serve_streams(host, server):
             yield MailboxService(disk, subscriptions, sweeper)
         nursery.cancel_scope.cancel()
+
+
+def _tell(subscriptions: Subscriptions, arrived: Arrived) -> None:
+    if arrived.missed:
+        subscriptions.wake_all()
+    for recv_key in arrived.recv_keys:
+        subscriptions.wake(recv_key)

@@ -6,15 +6,15 @@ from pathlib import Path
 
 from covey_core.network import Network
 from covey_core.wire import mailbox as m
-from tests.relay.mailbox.conftest import mailbox_relay
-from tests.support.mailbox_client import BLOB, key, mid, public
+from tests.relay.mailbox.world import mailbox_relay
+from tests.support.mailbox_client import BLOB, key, mid, verify_key
 
 DAY = 86_400
-WRITER = m.AdmitKey(public("alice"))
+WRITER = m.AdmitKey(verify_key("alice"))
 
 
-async def test_what_alice_deposits_bob_fetches_and_acknowledges(public_network: Network, tmp_path: Path) -> None:
-    async with mailbox_relay(public_network, tmp_path / "mailboxes.db") as relay:
+async def test_what_alice_deposits_bob_fetches_and_acknowledges(public: Network, tmp_path: Path) -> None:
+    async with mailbox_relay(public, tmp_path / "mailboxes.db") as relay:
         bob, alice = await relay.client(), await relay.client()
         ids = await bob.new("bob", WRITER)
         assert (ids.quota_messages, ids.quota_bytes, ids.max_ttl_seconds) == (1024, 8 << 20, 21 * DAY)
@@ -33,8 +33,8 @@ async def test_what_alice_deposits_bob_fetches_and_acknowledges(public_network: 
         assert await alice.ask(m.Put(ids.send_id, mid(3), DAY, BLOB), key("alice")) == m.Refused(m.Reason.AUTH)
 
 
-async def test_who_subscribed_is_told_of_each_message_as_it_comes(public_network: Network, tmp_path: Path) -> None:
-    async with mailbox_relay(public_network, tmp_path / "mailboxes.db") as relay:
+async def test_who_subscribed_is_told_of_each_message_as_it_comes(public: Network, tmp_path: Path) -> None:
+    async with mailbox_relay(public, tmp_path / "mailboxes.db") as relay:
         bob, alice = await relay.client(), await relay.client()
         ids = await bob.new("bob", WRITER)
         await alice.ask(m.Put(ids.send_id, mid(1), DAY, BLOB), key("alice"))

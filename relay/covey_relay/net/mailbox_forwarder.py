@@ -1,0 +1,198 @@
+"""Commands for other relays, carried there and their answers back.
+
+Owns: one stream to each relay that something is forwarded to, and what waits on it. Spec: docs/spec/mailbox.md,
+"Forwarding". Never touches: what is sealed, addresses that a client names (known_relays.py has ours), who may ask how
+often (clerk.py).
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+import trio
+
+from covey_core.errors import CoveyError, ProtocolViolation, StreamLost
+from covey_core.host import Host, Stream
+from covey_core.limits import MAILBOX_HELLO_BYTES, MAILBOX_REQUEST_BYTES, MAILBOX_RESPONSE_BYTES
+from covey_core.peers import PeerId, peer_id_from_bytes, short
+from covey_core.wire import mailbox as m
+from covey_core.wire.mailbox_codec import decode_hello, decode_response, encode_command, encode_request
+from covey_relay import limits
+from covey_relay.net.known_relays import KnownRelays
+
+_log: Final = structlog.get_logger("covey.relay")
+
+_UNREACHABLE: Final = m.Refused(m.Reason.UNREACHABLE)
+_BUSY: Final = m.Refused(m.Reason.BUSY, 1)
+
+
+@dataclass(slots=True, eq=False)
+class _Ask:
+    command: m.Fwd
+    answered: trio.Event = field(default_factory=trio.Event)
+    answer: m.Answer = _UNREACHABLE
+
+    def answer_with(self, answer: m.Answer) -> None:
+        self.answer = answer
+        self.answered.set()
+
+
+class Forwarder:
+    """The way from one relay to the others. `run` must run."""
+
+    def __init__(self, host: Host, relays: KnownRelays) -> None:
+        self._host = host
+        self._relays = relays
+        self._links: Final[dict[PeerId, _Link]] = {}
+        self._failed: Final[dict[PeerId, float]] = {}  # when it last could not be reached
+        self._new, self._to_run = trio.open_memory_channel[_Link](limits.FORWARD_LINKS)
+
+    async def run(self) -> None:
+        """Run the streams to other relays, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            async for link in self._to_run:
+                nursery.start_soon(self._run_link, link)
+
+    async def forward(self, command: m.Fwd) -> m.Answer:
+        """Return what the other relay answered; `UNREACHABLE` when it is unknown, away, or silent. Never raises."""
+        try:
+            target = peer_id_from_bytes(command.relay)
+        except ProtocolViolation:
+            return _UNREACHABLE
+        link = self._link_to(target)
+        if isinstance(link, m.Refused):
+            return link
+        ask = _Ask(command)
+        if not link.take(ask):
+            return _BUSY
+        with trio.move_on_after(limits.FORWARD_SECONDS):
+            await ask.answered.wait()
+            return ask.answer
+        link.end()
+        return _UNREACHABLE
+
+    def _link_to(self, target: PeerId) -> "_Link | m.Refused":
+        link = self._links.get(target)
+        if link is not None and not link.is_over:
+            return link
+        if not self._relays.addrs_of(target) or self._has_failed_lately(target):
+            return _UNREACHABLE
+        link = _Link(target)
+        try:
+            self._new.send_nowait(link)
+        except trio.WouldBlock:
+            return _BUSY
+        self._links[target] = link
+        return link
+
+    def _has_failed_lately(self, target: PeerId) -> bool:
+        lately = trio.current_time() - limits.FORWARD_PAUSE_SECONDS
+        for relay in [relay for relay, at in self._failed.items() if at <= lately]:
+            del self._failed[relay]
+        return target in self._failed
+
+    async def _run_link(self, link: "_Link") -> None:
+        try:
+            stream = await self._opened(link.target)
+            await link.run(stream)
+        except (CoveyError, trio.TooSlowError) as exc:
+            _log.debug("relay.forward.failed", relay=short(link.target), problem=str(exc) or type(exc).__name__)
+            self._failed[link.target] = trio.current_time()
+        finally:
+            link.is_over = True
+            if self._links.get(link.target) is link:
+                del self._links[link.target]
+            link.give_up()
+
+    async def _opened(self, target: PeerId) -> Stream:
+        """Return a stream on which the relay has said its Hello."""
+        with trio.fail_after(limits.FORWARD_OPEN_SECONDS):
+            if not self._host.connections(target):
+                await self._host.connect(target, self._relays.addrs_of(target))
+            stream = await self._host.open_stream(target, self._host.network.protocol(m.MAILBOX_NAME))
+            frame = await stream.read_frame(limit=MAILBOX_HELLO_BYTES)
+        if frame is None:
+            raise StreamLost("the relay ended the stream without a hello")
+        decode_hello(frame)
+        return stream
+
+
+class _Link:
+    """One stream to another relay, and what is to be asked on it."""
+
+    def __init__(self, target: PeerId) -> None:
+        self.target: Final = target
+        self.is_over = False
+        self._asks: Final[deque[_Ask]] = deque()
+        self._waiting: Final[dict[int, _Ask]] = {}
+        self._stirred = trio.Event()
+        self._scope = trio.CancelScope()
+
+    def take(self, ask: _Ask) -> bool:
+        """Put something into the line; False when it is full."""
+        if len(self._asks) + len(self._waiting) >= limits.FORWARD_WAITING:
+            return False
+        self._asks.append(ask)
+        self._stirred.set()
+        return True
+
+    def end(self) -> None:
+        """End the stream: it is silent."""
+        self.is_over = True
+        self._scope.cancel()
+
+    def give_up(self) -> None:
+        """Tell all who still wait that there is no answer."""
+        for ask in (*self._waiting.values(), *self._asks):
+            ask.answer_with(_UNREACHABLE)
+
+    async def run(self, stream: Stream) -> None:
+        """Ask and read answers until nothing was asked for a while, or the stream breaks."""
+        with self._scope:
+            try:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._until_over, self._read, stream, nursery.cancel_scope)
+                    await self._until_over(self._ask_all, stream, nursery.cancel_scope)
+            finally:
+                await stream.reset()
+
+    async def _until_over(
+        self, function: Callable[[Stream], Awaitable[None]], stream: Stream, both: trio.CancelScope
+    ) -> None:
+        try:
+            await function(stream)
+        except (ProtocolViolation, StreamLost, trio.TooSlowError) as exc:
+            _log.debug("relay.forward.lost", relay=short(self.target), problem=str(exc) or type(exc).__name__)
+        self.is_over = True
+        both.cancel()
+
+    async def _ask_all(self, stream: Stream) -> None:
+        request_id = 0
+        while await self._has_asks():
+            ask = self._asks.popleft()
+            request_id += 1
+            self._waiting[request_id] = ask
+            with trio.fail_after(limits.FORWARD_SECONDS):
+                payload = encode_request(request_id, encode_command(ask.command))
+                await stream.write_frame(payload, limit=MAILBOX_REQUEST_BYTES)
+
+    async def _has_asks(self) -> bool:
+        """Wait until there is something to ask; False when nothing was for so long that the stream may go."""
+        while not self._asks:
+            self._stirred = trio.Event()
+            with trio.move_on_after(limits.FORWARD_IDLE_SECONDS) as idle:
+                await self._stirred.wait()
+            if idle.cancelled_caught and not self._asks:
+                return False
+        return True
+
+    async def _read(self, stream: Stream) -> None:
+        while (frame := await stream.read_frame(limit=MAILBOX_RESPONSE_BYTES)) is not None:
+            response = decode_response(frame)
+            ask = self._waiting.pop(response.id, None)
+            if ask is None:
+                raise ProtocolViolation("an answer to nothing that was asked")
+            fits = isinstance(response.answer, m.Forwarded | m.Refused)
+            ask.answer_with(response.answer if fits else _UNREACHABLE)
