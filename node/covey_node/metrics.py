@@ -168,6 +168,9 @@ class NodeMetrics:
         self._outbox = Gauge(
             "covey_outbox_messages", "Messages that no device of the contact has yet.", ["status"], registry=registry
         )
+        self._ahead = Gauge(
+            "covey_ahead_days", "Days to come for which a contact record of ours lies at a relay.", registry=registry
+        )
         self._rejects = Counter("covey_ratchet_rejects", "Packets that were not opened.", ["reason"], registry=registry)
         self._show_zeros()
 
@@ -245,6 +248,10 @@ class NodeMetrics:
     def relay_addrs(self, count: int) -> None:
         """Set how many addresses through relays we have."""
         self._relay_addresses.set(count)
+
+    def records_ahead(self, days: int) -> None:
+        """Set for how many days, today's included, a record signed ahead lies at one relay at least."""
+        self._ahead.set(days)
 
     # --- messages -------------------------------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ from covey_node.service.ledger import Ledger
 from covey_node.service.naming import find_contact
 from covey_node.service.own import Own
 from covey_node.service.port import ContactView, InviteView, NotFound, Refused, VerifyView
+from covey_node.service.record_making import take_back
 from covey_node.store import (
     account,
     contact_places,
@@ -168,6 +169,7 @@ class Acquaintance:
                     effects.message(message.id)
             sessions.remove_of_contact(tx, row.id)
             peer_mailboxes.forget(tx, row.id)
+            take_back(tx)
             keys = crypto.RecordKeys.generate(self._own.rng)
             account.replace_record_keys(tx, record_seed=keys.seed, record_secret=keys.share.secret)
             for other in contacts.all_in(tx, {ContactState.ACCEPTED}):

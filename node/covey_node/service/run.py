@@ -33,6 +33,7 @@ from covey_node.net.mailbox import Isolation
 from covey_node.net.relays import RelayClient
 from covey_node.protocol.frames import BundleOutcome, BundleReply, BundleRequest
 from covey_node.service.addressing import AddressBook
+from covey_node.service.ahead import Ahead
 from covey_node.service.calling import Calling
 from covey_node.service.delivery import Delivery
 from covey_node.service.effects import Effects
@@ -150,6 +151,7 @@ async def open_node(
             ("relays", relays.run),
             ("keeper", keeper.run),
             ("records", records.run),
+            ("ahead", Ahead(ledger, own, options.network, covered=insight.metrics.records_ahead).run),
             ("presence", presence.run),
             ("delivery", delivery.run),
             ("insight", insight.run),
