@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from hashlib import sha256
 
 from covey_core.errors import LinkInvalid
 from covey_core.network import Network
@@ -25,6 +26,7 @@ from covey_node.service.composing import (
     send_held_back,
     send_notice_content,
 )
+from covey_node.service.contact_queues import ContactQueues
 from covey_node.service.effects import Effects
 from covey_node.service.ledger import Ledger
 from covey_node.service.naming import find_contact
@@ -34,6 +36,7 @@ from covey_node.service.record_making import take_back
 from covey_node.store import (
     account,
     contact_places,
+    contact_stock,
     contacts,
     deliveries,
     devices,
@@ -53,24 +56,33 @@ from covey_node.store.tx import Tx
 class Acquaintance:
     """The user's side of knowing people."""
 
-    def __init__(self, ledger: Ledger, own: Own, network: Network) -> None:
+    def __init__(
+        self, ledger: Ledger, own: Own, network: Network, *, contact_queues: ContactQueues | None = None
+    ) -> None:
+        """`contact_queues`: named in invites; None where mailboxes are off."""
         self._ledger = ledger
         self._own = own
         self._network = network
+        self._contact_queues = contact_queues
 
     async def invite(self, *, label: str, valid_seconds: float, one_use: bool) -> InviteView:
         """Make a link. A one-use link makes a contact without asking; an open one brings requests."""
         if not 0 < valid_seconds <= limits.INVITE_SECONDS_MAX:
             raise Refused(f"an invite is good for up to {limits.INVITE_SECONDS_MAX // 86400} days")
         token = self._own.rng(limits.INVITE_TOKEN_BYTES)
+        where = None if self._contact_queues is None else await self._contact_queues.invite_set(one_use=one_use)
 
-        def make(tx: Tx, _effects: Effects) -> InviteView:
+        def make(tx: Tx, effects: Effects) -> InviteView:
             now = self._own.now()
             if len(invites.open_ones(tx, now=now)) >= limits.INVITES_MAX:
                 raise Refused(f"there are {limits.INVITES_MAX} open invites: revoke some")
             row = InviteRow(token_hash(token), label, one_use, now, now + valid_seconds)
             if one_use:
                 invites.add(tx, row)
+                effects.invites = True
+            if one_use and where is not None:
+                shown = {one.relay: crypto.admission_secret(token, one.relay) for one in where.replicas}
+                contact_stock.admit(tx, row.token_hash, {at: sha256(one).digest() for at, one in shown.items()})
             link = Invite(
                 network=self._network,
                 account_key=self._own.account_key,
@@ -78,10 +90,14 @@ class Acquaintance:
                 token=token if one_use else b"",
                 expires_at=now + valid_seconds,
                 name=own_name(tx),
+                mailboxes=where,
             ).to_link()
             return views.invite_view(tx, row, link=link)
 
-        return await self._ledger.change(make)
+        view = await self._ledger.change(make)
+        if one_use and self._contact_queues is not None:
+            await self._contact_queues.admitted()
+        return view
 
     async def invites(self) -> tuple[InviteView, ...]:
         """Return the one-use invites that can still be used or were."""
@@ -93,7 +109,8 @@ class Acquaintance:
     async def revoke_invite(self, invite: str) -> None:
         """Make an invite unusable."""
 
-        def revoke(tx: Tx, _effects: Effects) -> None:
+        def revoke(tx: Tx, effects: Effects) -> None:
+            effects.invites = True
             now = self._own.now()
             found = [row for row in invites.open_ones(tx, now=now) if row.token_hash.hex().startswith(invite.lower())]
             if len(found) != 1 or not invite:

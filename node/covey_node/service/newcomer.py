@@ -227,6 +227,7 @@ class Newcomer:
 
     async def _put(self, contact: ContactRow, place: Place, packet: bytes) -> None:
         keys, secret = ReplicaKeys.derive(place.secret, place.relay, place.send_id), _secret(contact, place)
+        reason: str | None
         try:
             answer = await self._prover.put(
                 _at(place),

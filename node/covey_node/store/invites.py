@@ -80,6 +80,14 @@ def open_ones(tx: Tx, *, now: float) -> tuple[InviteRow, ...]:
     return tuple(_row(row) for row in rows)
 
 
+def any_open(tx: Tx, *, now: float) -> bool:
+    """Tell whether an invite can still be used."""
+    found = tx.one(
+        "SELECT 1 FROM invites WHERE expires_at > ? AND revoked_at IS NULL AND used_at IS NULL LIMIT 1", (now,)
+    )
+    return found is not None
+
+
 def use(tx: Tx, token_hash: bytes, *, contact_id: int, now: float) -> str | None:
     """Use an invite for a contact; return None when that was allowed, else the refusal in words.
 
