@@ -1,0 +1,483 @@
+"""The client of mailboxes against real relays on loopback: calls, subscriptions, who is seen asking."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Self
+
+import pytest
+import trio
+
+from covey_core.errors import ProtocolViolation
+from covey_core.host import HostConfig, open_host
+from covey_core.host.rendezvous import register, relay_namespace, serve_rendezvous
+from covey_core.identity import Identity
+from covey_core.network import RelayEntry
+from covey_core.wire import mailbox as m
+from covey_node import limits
+from covey_node.net.mailbox import At, MailboxClient, MailboxUnreachable, Role, Subscribed
+from covey_relay.service import open_relay_service
+from tests.support.mailbox_relays import (
+    BLOB,
+    DAY,
+    MailboxRelay,
+    TestQueue,
+    key,
+    mailbox_relay,
+    mid,
+    naming,
+    new_queue,
+    running_client,
+)
+from tests.support.people import empty_network
+
+NETWORK = empty_network()
+OWNERS = (m.New, m.Get, m.Sub, m.Ack, m.Rot, m.Del, m.Stock)
+WRITERS = (m.Put, m.Have, m.Take, m.Work)
+
+
+class Mail:
+    """Takes what is delivered, acknowledges it, and lets a test wait for a number of messages."""
+
+    def __init__(self, queue: TestQueue, *more: TestQueue) -> None:
+        self.queues = {one.ids.recv_id: one for one in (queue, *more)}
+        self.got: list[tuple[bytes, int, bytes]] = []
+        self.standing = trio.Event()
+        self.refused: list[tuple[bytes, m.Refused]] = []
+        self._changed = trio.Event()
+
+    async def deliver(self, recv_id: bytes, messages: Sequence[m.StoredMessage]) -> None:
+        answer = await self.queues[recv_id].own(m.Ack(recv_id, tuple(one.mid for one in messages)))
+        assert answer == m.Done()
+        self.got.extend((recv_id, one.seq, one.mid) for one in messages)
+        self._changed.set()
+
+    async def refuse(self, recv_id: bytes, answer: m.Refused) -> None:
+        self.refused.append((recv_id, answer))
+
+    async def wait_for(self, count: int) -> None:
+        with trio.fail_after(30):
+            while len(self.got) < count:
+                self._changed = trio.Event()
+                await self._changed.wait()
+
+    async def listen(self) -> None:
+        """Listen until the connection ends, which must be told in words."""
+        first = next(iter(self.queues.values()))
+        queues = [Subscribed(one.ids.recv_id, one.owner.seed) for one in self.queues.values()]
+        await first.client.subscribe(first.at, queues, self.deliver, refused=self.refuse, standing=self.standing.set)
+
+
+async def test_a_thousand_pipelined_deposits_are_each_stored_once_under_one_identity(tmp_path: Path) -> None:
+    async with mailbox_relay(NETWORK, tmp_path / "a.db") as relay, running_client(naming(NETWORK, relay)) as client:
+        queue = await new_queue(client, client.relays()[0])
+        seqs: list[int] = []
+
+        async def put(number: int) -> None:
+            answer = await queue.put(number)
+            assert isinstance(answer, m.Stored), answer
+            seqs.append(answer.seq)
+
+        async with trio.open_nursery() as nursery:
+            for number in range(1000):
+                nursery.start_soon(put, number)
+        assert sorted(seqs) == list(range(1, 1001))
+        (writer,) = relay.peers(m.Put)
+        assert len(relay.host.connections(writer)) == 1
+        held = await client.call(
+            queue.at,
+            m.Have(queue.ids.send_id, tuple(mid(number) for number in range(900, 1100))),
+            role=Role.SEND,
+            seed=queue.writer.seed,
+            queue=b"",
+        )
+        assert held == m.Held(tuple(mid(number) for number in range(900, 1000)))
+
+
+async def test_what_waits_and_what_comes_is_delivered_and_may_be_acknowledged_from_there(tmp_path: Path) -> None:
+    async with mailbox_relay(NETWORK, tmp_path / "a.db") as relay, running_client(naming(NETWORK, relay)) as client:
+        queues = [await new_queue(client, relay.at, name) for name in ("bob", "cyd", "dan")]
+        for number in range(70):  # more than one page
+            await queues[0].put(number)
+        mail = Mail(*queues)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(mail.listen)
+            await mail.wait_for(70)
+            await mail.standing.wait()
+            for queue in queues:
+                await queue.put(1000)
+            await mail.wait_for(73)
+            nursery.cancel_scope.cancel()
+        assert [seq for recv_id, seq, _ in mail.got if recv_id == queues[0].ids.recv_id] == list(range(1, 72))
+        assert {recv_id for recv_id, _, one in mail.got if one == mid(1000)} == {one.ids.recv_id for one in queues}
+        for queue in queues:
+            assert await queue.own(m.Get(queue.ids.recv_id, 0, 10)) == m.Messages(())
+
+
+@pytest.mark.parametrize("isolation", ["relay", "queue"])
+async def test_no_peer_that_receives_ever_sends_and_the_device_is_never_seen(tmp_path: Path, isolation: str) -> None:
+    async with mailbox_relay(NETWORK, tmp_path / "a.db") as relay:
+        device = Identity.generate()
+        async with (
+            open_host(HostConfig(device, NETWORK)) as host,
+            running_client(naming(NETWORK, relay), isolation=isolation) as client,
+        ):
+            await host.connect(relay.host.peer_id, relay.host.addrs)
+            queues = [await new_queue(client, relay.at, name) for name in ("bob", "cyd", "dan")]
+            mail = Mail(*queues)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(mail.listen)
+                await mail.standing.wait()
+                for queue in queues:
+                    await queue.put(1)
+                    await client.call(
+                        relay.at, m.Work(queue.ids.send_id, m.Purpose.PUT), role=Role.SEND, seed=None,
+                        queue=queue.ids.send_id,
+                    )  # fmt: skip
+                await mail.wait_for(3)
+                nursery.cancel_scope.cancel()
+            receiving, sending = relay.peers(*OWNERS), relay.peers(*WRITERS)
+            assert not receiving & sending
+            assert device.peer_id not in receiving | sending
+            connections = {info.number: info.peer for info in relay.host.connections()}
+            assert len(set(connections.values())) == len(connections)  # so no connection has two identities' commands
+            if isolation == "relay":
+                assert (len(receiving), len(sending)) == (1, 1)
+            else:
+                for peers in (receiving, sending):
+                    for peer in peers:
+                        named = {_queue_of(one.command, queues) for one in relay.seen if one.peer == peer}
+                        assert len(named) == 1, "one peer asked for two queues"
+
+
+def _queue_of(command: m.Command, queues: list[TestQueue]) -> int:
+    for at, queue in enumerate(queues):
+        names = {queue.ids.recv_id, queue.ids.send_id, queue.owner.public_key}
+        if {getattr(command, name, b"") for name in ("recv_id", "send_id", "recv_key")} & names:
+            return at
+    raise AssertionError(command)
+
+
+async def test_two_relays_never_see_one_peer_id(tmp_path: Path) -> None:
+    async with (
+        mailbox_relay(NETWORK, tmp_path / "a.db") as ann,
+        mailbox_relay(NETWORK, tmp_path / "b.db", operator="bea") as bea,
+        running_client(naming(NETWORK, ann, bea), forward=False) as client,
+    ):
+        assert [at.operator for at in client.relays()] == ["ann", "bea"]
+        for relay in (ann, bea):
+            queue = await new_queue(client, relay.at)
+            await queue.put(1)
+        assert not ann.peers() & bea.peers()
+
+
+async def test_a_wrong_signature_is_an_answer_and_nothing_is_stored(tmp_path: Path) -> None:
+    async with mailbox_relay(NETWORK, tmp_path / "a.db") as relay, running_client(naming(NETWORK, relay)) as client:
+        queue = await new_queue(client, relay.at)
+        refused = m.Refused(m.Reason.AUTH)
+        assert await queue.put(1, by=key("mallory")) == refused
+        unsigned = m.Put(queue.ids.send_id, mid(1), DAY, BLOB)
+        assert await client.call(relay.at, unsigned, role=Role.SEND, seed=None, queue=b"") == refused
+        stranger = replace(queue, owner=key("mallory"))
+        assert await stranger.own(m.Get(queue.ids.recv_id, 0, 1)) == refused
+        assert await stranger.own(m.Del(queue.ids.recv_id)) == refused
+        assert await queue.own(m.Get(queue.ids.recv_id, 0, 1)) == m.Messages(())
+
+
+async def test_a_queue_that_is_gone_is_told_and_the_others_are_listened_to(tmp_path: Path) -> None:
+    async with mailbox_relay(NETWORK, tmp_path / "a.db") as relay, running_client(naming(NETWORK, relay)) as client:
+        bob, cyd = await new_queue(client, relay.at, "bob"), await new_queue(client, relay.at, "cyd")
+        await bob.own(m.Del(bob.ids.recv_id))
+        mail = Mail(bob, cyd)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(mail.listen)
+            await mail.standing.wait()
+            assert mail.refused == [(bob.ids.recv_id, m.Refused(m.Reason.AUTH))]
+            await cyd.put(1)
+            await mail.wait_for(1)
+            nursery.cancel_scope.cancel()
+        await cyd.own(m.Del(cyd.ids.recv_id))
+        with pytest.raises(MailboxUnreachable, match="none of these"):
+            await Mail(bob, cyd).listen()
+        with pytest.raises(MailboxUnreachable, match="no queue"):
+            await client.subscribe(relay.at, [], mail.deliver)
+
+
+async def test_a_thousand_queues_are_subscribed_to_although_only_so_many_may_be_unanswered(tmp_path: Path) -> None:
+    async with mailbox_relay(NETWORK, tmp_path / "a.db") as relay, running_client(naming(NETWORK, relay)) as client:
+        queue = await new_queue(client, relay.at)
+        stands = trio.Event()
+        refused = 0
+
+        async def refuse(_recv_id: bytes, _answer: m.Refused) -> None:
+            nonlocal refused
+            refused += 1
+
+        unknown = [Subscribed(number.to_bytes(24, "big"), bytes(32)) for number in range(1000)]
+        known = Subscribed(queue.ids.recv_id, queue.owner.seed)
+        async with trio.open_nursery() as nursery:
+
+            async def listen() -> None:
+                await client.subscribe(
+                    relay.at, [*unknown, known], Mail(queue).deliver, refused=refuse, standing=stands.set
+                )
+
+            nursery.start_soon(listen)
+            with trio.fail_after(30):
+                await stands.wait()
+            nursery.cancel_scope.cancel()
+        assert refused == 1000
+
+
+async def test_a_busy_relay_is_asked_for_the_subscription_again(tmp_path: Path) -> None:
+    bounds = {"peer_rate": 20.0, "peer_burst": 8}
+    async with (
+        mailbox_relay(NETWORK, tmp_path / "a.db", bounds=bounds) as relay,
+        running_client(naming(NETWORK, relay)) as client,
+    ):
+        queues = [await new_queue(client, relay.at, f"person {number}") for number in range(4)]
+        more = [replace(one, ids=replace(one.ids, recv_id=bytes(24))) for one in queues]
+        mail = Mail(*queues)
+        stands = [Subscribed(one.ids.recv_id, one.owner.seed) for one in queues for _ in more]
+        async with trio.open_nursery() as nursery:
+
+            async def listen() -> None:
+                await client.subscribe(relay.at, stands, mail.deliver, standing=mail.standing.set)
+
+            nursery.start_soon(listen)
+            with trio.fail_after(30):
+                await mail.standing.wait()
+            nursery.cancel_scope.cancel()
+        assert any(isinstance(one.answer, m.Refused) and one.answer.reason is m.Reason.BUSY for one in relay.seen)
+
+
+async def test_an_error_of_the_one_who_takes_the_messages_leaves_as_it_is(tmp_path: Path) -> None:
+    class DiskFull(ProtocolViolation):
+        pass
+
+    async def fail(_recv_id: bytes, _messages: Sequence[m.StoredMessage]) -> None:
+        raise DiskFull("as if the database failed")
+
+    async with mailbox_relay(NETWORK, tmp_path / "a.db") as relay, running_client(naming(NETWORK, relay)) as client:
+        queue = await new_queue(client, relay.at)
+        await queue.put(1)
+        with pytest.raises(DiskFull):
+            await client.subscribe(relay.at, [Subscribed(queue.ids.recv_id, queue.owner.seed)], fail)
+        assert isinstance(await queue.put(2), m.Stored)
+
+
+async def test_a_relay_that_is_started_again_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAILBOX_AGAIN_SECONDS", 0)
+    async with Restarting(tmp_path) as relays:
+        first = await relays.start()
+        async with running_client(naming(NETWORK, first), forward=False) as client:
+            queue = await new_queue(client, first.at)
+            assert await queue.put(1) == m.Stored(1)
+            mail = Mail(queue)
+            async with trio.open_nursery() as nursery:
+
+                async def listen() -> None:
+                    with pytest.raises(MailboxUnreachable):
+                        await mail.listen()
+
+                nursery.start_soon(listen)
+                await mail.wait_for(1)
+                await relays.stop()
+            with pytest.raises(MailboxUnreachable):
+                await queue.put(2)
+            again = await relays.start()
+            assert await queue.put(3) == m.Stored(2)
+            assert again.peers(m.Put) == first.peers(m.Put), "the identity is this run's"
+
+
+class Restarting:
+    """One relay that can be stopped and started."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._identity = Identity.generate()
+        self._port = 0
+        self._scope: trio.CancelScope | None = None
+        self._stopped = trio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._nursery_manager = trio.open_nursery()
+        self._nursery = await self._nursery_manager.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc: object) -> bool | None:
+        self._nursery.cancel_scope.cancel()
+        return await self._nursery_manager.__aexit__(*exc)  # type: ignore[arg-type]
+
+    async def start(self) -> MailboxRelay:
+        relay: MailboxRelay = await self._nursery.start(self._run)
+        self._port = int(relay.host.addrs[0].split("/")[4])
+        return relay
+
+    async def stop(self) -> None:
+        assert self._scope is not None
+        self._scope.cancel()
+        await self._stopped.wait()
+
+    async def _run(self, *, task_status: trio.TaskStatus[MailboxRelay]) -> None:
+        self._stopped = trio.Event()
+        with trio.CancelScope() as self._scope:
+            async with mailbox_relay(NETWORK, self._folder / "a.db", identity=self._identity, port=self._port) as relay:
+                task_status.started(relay)
+                await trio.sleep_forever()
+        self._stopped.set()
+
+
+async def test_a_call_that_is_cancelled_harms_no_other(tmp_path: Path) -> None:
+    async with mailbox_relay(NETWORK, tmp_path / "a.db") as relay, running_client(naming(NETWORK, relay)) as client:
+        queue = await new_queue(client, relay.at)
+        answers: list[m.Answer] = []
+
+        async def put(number: int) -> None:
+            answers.append(await queue.put(number))
+
+        for turn, steps in enumerate((0, 1, 3, 10, 30, 100, 300)):  # so that each part of a call is met
+            async with trio.open_nursery() as nursery:
+                for number in range(20):
+                    nursery.start_soon(put, turn * 1000 + number)
+                async with trio.open_nursery() as given_up:
+                    for number in range(100, 220):
+                        given_up.start_soon(queue.put, turn * 1000 + number)
+                    for _ in range(steps):
+                        await trio.lowlevel.checkpoint()
+                    given_up.cancel_scope.cancel()
+        assert len(answers) == 140
+        assert all(isinstance(one, m.Stored) for one in answers)
+        (writer,) = relay.peers(m.Put)
+        assert len(relay.host.connections(writer)) == 1
+
+
+async def test_who_is_idle_disconnects_and_comes_back_under_the_same_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAILBOX_IDLE_SECONDS", 0.05)
+    async with mailbox_relay(NETWORK, tmp_path / "a.db") as relay, running_client(naming(NETWORK, relay)) as client:
+        queue = await new_queue(client, relay.at)
+        for number in (1, 2):
+            assert isinstance(await queue.put(number), m.Stored)
+            await _until_alone(relay)
+        assert len(relay.peers(m.Put)) == 1
+
+
+async def _until_alone(relay: MailboxRelay) -> None:
+    with relay.host.subscribe() as events, trio.fail_after(20):
+        while relay.host.connections():
+            await events.receive()
+
+
+async def test_a_subscription_keeps_the_connection_although_nobody_calls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAILBOX_IDLE_SECONDS", 0.05)
+    async with mailbox_relay(NETWORK, tmp_path / "a.db") as relay, running_client(naming(NETWORK, relay)) as client:
+        queue = await new_queue(client, relay.at)
+        mail = Mail(queue)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(mail.listen)
+            await mail.standing.wait()
+            (owner,) = relay.peers(m.Sub)
+            with trio.move_on_after(0.5), relay.host.subscribe() as events:
+                await events.receive()
+            assert [info.peer for info in relay.host.connections()] == [owner]
+            await queue.put(1)
+            await mail.wait_for(1)
+            nursery.cancel_scope.cancel()
+
+
+async def test_everything_is_closed_when_the_client_ends(tmp_path: Path) -> None:
+    async with mailbox_relay(NETWORK, tmp_path / "a.db") as relay:
+        async with running_client(naming(NETWORK, relay)) as client:
+            queue = await new_queue(client, relay.at)
+            await queue.put(1)
+            assert relay.host.connections()
+        await _until_alone(relay)
+
+
+async def test_calls_without_a_running_client_and_beyond_the_bound_fail_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAILBOX_CALL_SECONDS", 0.2)
+    monkeypatch.setattr(limits, "MAILBOX_WAITING", 3)
+    client = MailboxClient(NETWORK)
+    command = m.Del(bytes(24))
+    at = At(key("nobody").peer_id, ("/ip4/127.0.0.1/tcp/9",))
+    problems: list[str] = []
+
+    async def call() -> None:
+        with pytest.raises(MailboxUnreachable) as caught:
+            await client.call(at, command, role=Role.RECEIVE, seed=bytes(32), queue=b"")
+        problems.append(str(caught.value))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(call)
+    assert sorted(problem[:12] for problem in problems) == ["3 calls to t"] * 2 + ["the relay di"] * 3
+
+
+async def test_a_relay_without_mailboxes_is_told_and_named_no_more(tmp_path: Path) -> None:
+    identity = Identity.generate()
+    async with (
+        open_host(HostConfig(identity, NETWORK, ("/ip4/127.0.0.1/tcp/0",))) as host,
+        open_relay_service(host, identity=identity),
+        mailbox_relay(NETWORK, tmp_path / "a.db") as relay,
+    ):
+        network = replace(
+            naming(NETWORK, relay), relays=(*naming(NETWORK, relay).relays, RelayEntry("old", host.addrs))
+        )
+        async with running_client(network) as client:
+            assert [at.operator for at in client.relays()] == ["ann", "old"]
+            with pytest.raises(MailboxUnreachable, match="serves no mailboxes"):
+                await new_queue(client, client.relays()[1])
+            await new_queue(client, client.relays()[0])
+            assert [at.operator for at in client.relays()] == ["ann"]
+
+
+async def test_where_a_relay_is_not_or_is_not_known_is_told_in_words() -> None:
+    async with running_client(NETWORK) as client:
+        for at in (At(key("nobody").peer_id), At(key("nobody").peer_id, ("/ip4/127.0.0.1/tcp/9",))):
+            with pytest.raises(MailboxUnreachable, match=r"no connection to|no address to dial"):
+                await client.call(at, m.Del(bytes(24)), role=Role.RECEIVE, seed=bytes(32), queue=b"")
+
+
+async def test_addresses_outside_the_networks_scope_are_not_dialed_on_a_contacts_word() -> None:
+    async with running_client(NETWORK) as client:
+        at = At(key("nobody").peer_id, ("/ip4/169.254.169.254/tcp/80", "/ip4/192.0.2.1/tcp/4001"))
+        with pytest.raises(MailboxUnreachable, match="no address to dial"):
+            await client.call(at, m.Del(bytes(24)), role=Role.RECEIVE, seed=bytes(32), queue=b"")
+
+
+async def test_subscriptions_and_forwarding_are_no_calls() -> None:
+    async with running_client(NETWORK) as client:
+        for command in (m.Sub(bytes(24), 0), m.Fwd(b"\0\1a", b"")):
+            with pytest.raises(ProtocolViolation):
+                await client.call(At(key("a").peer_id), command, role=Role.RECEIVE, seed=None, queue=b"")
+        with pytest.raises(ProtocolViolation):
+            await client.call(At(key("a").peer_id), m.Del(b"short"), role=Role.RECEIVE, seed=None, queue=b"")
+
+
+async def test_relays_that_registered_at_a_rendezvous_point_are_found_and_asked(tmp_path: Path) -> None:
+    seed, identity = Identity.generate(), Identity.generate()
+    async with (
+        open_host(HostConfig(seed, NETWORK, ("/ip4/127.0.0.1/tcp/0",))) as point,
+        mailbox_relay(NETWORK, tmp_path / "a.db", identity=identity) as relay,
+        open_relay_service(relay.host, identity=identity),
+    ):
+        serve_rendezvous(point, namespace=relay_namespace(NETWORK))
+        await relay.host.connect(point.peer_id, point.addrs)
+        await register(relay.host, identity, point.peer_id, namespace=relay_namespace(NETWORK), sequence=1)
+        network = replace(NETWORK, bootstraps=point.addrs)
+        async with running_client(network) as client:
+            with point.subscribe() as events, trio.fail_after(20):
+                while not client.relays():
+                    await events.receive()
+            (found,) = client.relays()
+            assert (found.relay, found.operator) == (relay.host.peer_id, "")
+            queue = await new_queue(client, At(found.relay))
+            assert await queue.put(1) == m.Stored(1)
