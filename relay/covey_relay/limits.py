@@ -218,6 +218,9 @@ FORWARD_PAUSE_SECONDS = 5.0
 FORWARD_WAITING = 256
 """Commands that wait for one relay's answers: what it lets be unanswered on a stream."""
 
+FORWARDS = 512
+"""Commands being forwarded at once, in all: 34 MB of the largest."""
+
 FORWARD_LINKS = 64
 """Streams to other relays that are about to be opened."""
 
@@ -245,14 +248,29 @@ MAILBOX_UNANSWERED = 256
 MAILBOX_UNANSWERED_BYTES = 256 * 1024
 """The same in bytes of frames: 60 small deposits; pipelining gains nothing beyond a window."""
 
-MAILBOX_ROUND_PAGES = 4
+MAILBOX_ROUND_PAGES = 2
 """Pages (GET) of one stream in memory at once, a quarter MiB each."""
 
 MAILBOX_PAGE_BYTES = 63 * 4_112
 """Blobs in one answer: 63 small, 15 middle or 3 large ones, with 40 bytes each, fit 262,144 bytes."""
 
-MAILBOX_PUSHED_QUEUES = 4
-"""Queues of one stream from which is pushed at once, a page each."""
+MAILBOX_PUSHED_QUEUES = 8
+"""Queues of one stream from which is pushed at once."""
+
+MAILBOX_PUSHED_BYTES = 64 * 1024
+"""Blobs pushed of one queue before the others have their turn; one is always pushed."""
+
+MAILBOX_PUSHED_MESSAGES = 16
+"""The same in messages: 15 small ones fill that."""
+
+MAILBOX_TURNS = 128
+"""Streams that have pages in memory, half a MiB each, until their client has taken them: 64 MiB."""
+
+MAILBOX_TURNS_PER_ADDRESS = 16
+"""The same of one address: who takes pages and reads slowly hinders his neighbours only."""
+
+MAILBOX_COMPLAINT_SECONDS = 60.0
+"""A store that fails is told of in the log this often."""
 
 MAILBOX_STREAM_IDLE_SECONDS = 120.0
 """A stream without a subscription on which nothing is asked for this long ends."""

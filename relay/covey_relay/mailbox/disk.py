@@ -32,9 +32,12 @@ class Disk:
         """The share in use, 0 to 1."""
         return min(1.0, self.used_bytes / self.cap_bytes)
 
-    def is_stale(self, *, now: float) -> bool:
-        """Whether to measure again before something is let grow."""
-        return now - self._measured_at >= limits.MAILBOX_USAGE_SECONDS
+    def measure_now(self, *, now: float) -> bool:
+        """Whether the caller is to measure before something is let grow: one of those who ask at a time is told so."""
+        if now - self._measured_at < limits.MAILBOX_USAGE_SECONDS:
+            return False
+        self._measured_at = now
+        return True
 
     def measured(self, usage: Usage, *, now: float) -> None:
         """Take note of a measurement."""

@@ -113,14 +113,16 @@ def judge_writer(
 ) -> Allowed | Refused:
     """Whether this PUT or TAKE may be done, as far as the queue asks; quota is the store's to see.
 
-    A queue that nobody made is refused like one with a key whose signature does not fit.
+    A queue that nobody made is refused like one with a key whose signature does not fit; a signature is checked in
+    every case, so that it takes as long.
     """
-    match None if queue is None else queue.admit:
+    admit = None if queue is None else queue.admit
+    key = admit.send_key if isinstance(admit, AdmitKey) else _NOBODY
+    fits = signature_fits(key=key, signed=signed, signature=signature or bytes(64))
+    match admit:
         case None:
-            signature_fits(key=_NOBODY, signed=signed, signature=signature or bytes(64))
             return _AUTH
-        case AdmitKey(send_key):
-            fits = signature_fits(key=send_key, signed=signed, signature=signature or bytes(64))
+        case AdmitKey():
             return Allowed() if fits else _AUTH
         case AdmitOpen():
             return Allowed()

@@ -10,23 +10,19 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-import structlog
 import trio
 
-from covey_core.errors import FileDamaged
 from covey_core.wire import mailbox as m
 from covey_relay import limits
 from covey_relay.mailbox import operations as op
 from covey_relay.mailbox.case import Case
 from covey_relay.mailbox.clerk import Clerk
+from covey_relay.mailbox.complaints import STORE_ERRORS, Complaints
 from covey_relay.mailbox.disk import Disk
 from covey_relay.mailbox.line import MailboxLine
-from covey_relay.mailbox.operations import Operation, Outcome, StoreFailed
+from covey_relay.mailbox.operations import Operation, Outcome
 from covey_relay.mailbox.outcomes import Outcomes
 
-_log: Final = structlog.get_logger("covey.relay")
-
-STORE_ERRORS: Final = (StoreFailed, FileDamaged)
 _CHANGING: Final = (m.New, m.Rot, m.Del)
 _GROWING: Final = (m.New, m.Put, m.Stock)
 
@@ -65,6 +61,7 @@ class Rounds:
         clerk: Clerk,
         outcomes: Outcomes,
         disk: Disk,
+        complaints: Complaints,
         *,
         stored: Callable[[bytes], None],
         wall_clock: Callable[[], float] = time.time,
@@ -73,6 +70,7 @@ class Rounds:
         self._clerk = clerk
         self._outcomes = outcomes
         self._disk = disk
+        self._complaints = complaints
         self._stored = stored
         self._wall_clock = wall_clock
 
@@ -81,7 +79,7 @@ class Rounds:
         try:
             await self._run(cases)
         except STORE_ERRORS as exc:
-            _log.error("relay.mailbox.failed", problem=str(exc))
+            self._complaints.failed(exc)
             for case in cases:
                 self._outcomes.failed(case)
 
@@ -108,6 +106,6 @@ class Rounds:
 
     async def _measure_before(self, cases: Sequence[Case]) -> None:
         grows = any(isinstance(case.request.command, _GROWING) for case in cases)
-        if grows and self._disk.is_stale(now=trio.current_time()):
+        if grows and self._disk.measure_now(now=trio.current_time()):
             usage = await self._line.outside(lambda store: store.usage())
             self._disk.measured(usage, now=trio.current_time())

@@ -5,22 +5,18 @@ touches: streams, tables.
 """
 
 from collections.abc import Callable
-from typing import Final
 
-import structlog
 import trio
 
 from covey_relay import limits
 from covey_relay.limits import MailboxLimits
 from covey_relay.mailbox import operations as op
 from covey_relay.mailbox.case import MailboxEvent
+from covey_relay.mailbox.complaints import STORE_ERRORS, Complaints
 from covey_relay.mailbox.disk import Disk
 from covey_relay.mailbox.line import MailboxLine
-from covey_relay.mailbox.round import STORE_ERRORS
 from covey_relay.mailbox.subscriptions import Subscriptions
 from covey_relay.mailbox_metrics import MailboxMetrics
-
-_log: Final = structlog.get_logger("covey.relay")
 
 
 class Sweeper:
@@ -32,6 +28,7 @@ class Sweeper:
         disk: Disk,
         bounds: MailboxLimits,
         subscriptions: Subscriptions,
+        complaints: Complaints,
         *,
         metrics: MailboxMetrics,
         wall_clock: Callable[[], float],
@@ -40,10 +37,10 @@ class Sweeper:
         self._disk = disk
         self._bounds = bounds
         self._subscriptions = subscriptions
+        self._complaints = complaints
         self._metrics = metrics
         self._wall_clock = wall_clock
         self._sweeps = 0
-        self._failing = False
 
     async def run(self) -> None:
         """Sweep every 15 s; a store that fails is tried again the next time."""
@@ -56,12 +53,10 @@ class Sweeper:
         try:
             await self._sweep()
         except STORE_ERRORS as exc:
-            self._failing = True
-            _log.error("relay.mailbox.failed", problem=str(exc))
+            self._complaints.failed(exc)
             return
-        if self._failing:  # pushes were missed meanwhile
-            self._failing = False
-            self._subscriptions.wake_all()
+        if self._complaints.works():
+            self._subscriptions.wake_all()  # pushes may have been missed meanwhile
 
     async def _sweep(self) -> None:
         self._sweeps += 1

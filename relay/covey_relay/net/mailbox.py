@@ -137,6 +137,13 @@ class MailboxStream:
 
     async def _answer_round(self) -> None:
         cases = next_round(self._pending)
+        if any(isinstance(case.request.command, m.Get) for case in cases):
+            async with self._office.turns.take(self._asker.groups):
+                await self._do(cases)
+        else:
+            await self._do(cases)
+
+    async def _do(self, cases: Sequence[Case]) -> None:
         await self._office.run_round(cases)
         for case in cases:
             if isinstance(case.request.command, m.Sub) and len(self._feed) >= limits.MAILBOX_SUBSCRIPTIONS:
@@ -153,6 +160,10 @@ class MailboxStream:
             )
 
     async def _push(self) -> None:
+        async with self._office.turns.take(self._asker.groups):
+            await self._push_some()
+
+    async def _push_some(self) -> None:
         """Send what lies in a few of the queues that have something; each comes again if more lies there."""
         due = self._feed.take_due(limits.MAILBOX_PUSHED_QUEUES)
         pages = await self._office.fetch(due)

@@ -46,6 +46,7 @@ class Forwarder:
         self._host = host
         self._relays = relays
         self._links: Final[dict[PeerId, _Link]] = {}
+        self._under_way = 0
         self._failed: Final[dict[PeerId, float]] = {}  # when it last could not be reached
         self._new, self._to_run = trio.open_memory_channel[_Link](limits.FORWARD_LINKS)
 
@@ -61,15 +62,21 @@ class Forwarder:
             target = peer_id_from_bytes(command.relay)
         except ProtocolViolation:
             return _UNREACHABLE
+        if self._under_way >= limits.FORWARDS:
+            return _BUSY
         link = self._link_to(target)
         if isinstance(link, m.Refused):
             return link
         ask = _Ask(command)
         if not link.take(ask):
             return _BUSY
-        with trio.move_on_after(limits.FORWARD_SECONDS):
-            await ask.answered.wait()
-            return ask.answer
+        self._under_way += 1
+        try:
+            with trio.move_on_after(limits.FORWARD_SECONDS):
+                await ask.answered.wait()
+                return ask.answer
+        finally:
+            self._under_way -= 1
         link.end()
         return _UNREACHABLE
 

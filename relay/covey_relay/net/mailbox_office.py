@@ -7,20 +7,19 @@ Owns: fetching for those who subscribed, and what is told of it. Spec: docs/spec
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-import structlog
 import trio
 
 from covey_core.wire import mailbox as m
 from covey_relay import limits
 from covey_relay.mailbox import operations as op
 from covey_relay.mailbox.case import Asker, Case, MailboxEvent
+from covey_relay.mailbox.complaints import STORE_ERRORS, Complaints
 from covey_relay.mailbox.line import MailboxLine
 from covey_relay.mailbox.reception import Reception
-from covey_relay.mailbox.round import STORE_ERRORS, Rounds
+from covey_relay.mailbox.round import Rounds
 from covey_relay.mailbox.subscriptions import Subscription, Subscriptions
 from covey_relay.mailbox_metrics import MailboxMetrics
-
-_log: Final = structlog.get_logger("covey.relay")
+from covey_relay.net.mailbox_turns import Turns
 
 _NOTHING: Final = op.Fetched((), more=False)
 
@@ -34,6 +33,7 @@ class Office:
         reception: Reception,
         rounds: Rounds,
         subscriptions: Subscriptions,
+        complaints: Complaints,
         *,
         forward: Callable[[m.Fwd], Awaitable[m.Answer]],
         metrics: MailboxMetrics,
@@ -45,6 +45,8 @@ class Office:
         self.forward: Final = forward
         self._line = line
         self._reception = reception
+        self.turns: Final = Turns()
+        self._complaints = complaints
         self._metrics = metrics
         self._wall_clock = wall_clock
 
@@ -56,11 +58,12 @@ class Office:
         """Return a page for each subscription, None where the queue is gone. While the store fails, empty pages."""
         if not due:
             return []
-        most = limits.MAILBOX_PAGE_BYTES
+        size = limits.MAILBOX_PUSHED_BYTES
+        fetches = [op.Fetch(one.recv_id, one.after, limits.MAILBOX_PUSHED_MESSAGES, size) for one in due]
         try:
-            outcomes = await self._line.do_all([op.Fetch(one.recv_id, one.after, most, most) for one in due])
+            outcomes = await self._line.do_all(fetches)
         except STORE_ERRORS as exc:
-            _log.error("relay.mailbox.failed", problem=str(exc))
+            self._complaints.failed(exc)
             return [_NOTHING for _ in due]
         pages = [outcome if isinstance(outcome, op.Fetched) else None for outcome in outcomes]
         self._metrics.happened(MailboxEvent.DELIVERED, sum(len(page.messages) for page in pages if page is not None))

@@ -18,6 +18,7 @@ from covey_core.host import Host
 from covey_core.identity import Identity
 from covey_relay.limits import MailboxLimits
 from covey_relay.mailbox.clerk import Clerk
+from covey_relay.mailbox.complaints import Complaints
 from covey_relay.mailbox.disk import Disk
 from covey_relay.mailbox.forward_keys import ForwardKeys
 from covey_relay.mailbox.line import open_line
@@ -112,14 +113,16 @@ async def open_mailboxes(
     )
     outcomes = Outcomes(bounds, disk=disk, desk=desk, happened=metrics.happened)
     async with open_line(make_store, wall_clock=wall_clock) as line, trio.open_nursery() as nursery:
-        rounds = Rounds(line, clerk, outcomes, disk, stored=subscriptions.wake, wall_clock=wall_clock)
-        sweeper = Sweeper(line, disk, bounds, subscriptions, metrics=metrics, wall_clock=wall_clock)
+        complaints = Complaints()
+        rounds = Rounds(line, clerk, outcomes, disk, complaints, stored=subscriptions.wake, wall_clock=wall_clock)
+        sweeper = Sweeper(line, disk, bounds, subscriptions, complaints, metrics=metrics, wall_clock=wall_clock)
         forwarder = Forwarder(host, relays)
         office = Office(
             line,
             Reception(host.peer_id, pace=pace, keys=keys),
             rounds,
             subscriptions,
+            complaints,
             forward=forwarder.forward,
             metrics=metrics,
             wall_clock=wall_clock,
