@@ -6,7 +6,8 @@ Never touches: keys, contents of records, the database.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from covey_core.host import HostConfig, open_host
@@ -17,12 +18,12 @@ from covey_core.records import ContactRecordValidator
 
 
 @asynccontextmanager
-async def open_record_exchange(network: Network) -> AsyncIterator[Dht]:
-    """Run a DHT client on a throw-away identity for the length of the block."""
+async def open_record_exchange(network: Network, *, wall_clock: Callable[[], float] = time.time) -> AsyncIterator[Dht]:
+    """Run a DHT client on a throw-away identity for the length of the block; `wall_clock` gives Unix seconds."""
     config = HostConfig(identity=Identity.generate(), network=network)
     async with (
         open_host(config) as host,
-        open_dht(host, server=False, validators={"c": ContactRecordValidator()}) as dht,
+        open_dht(host, server=False, validators={"c": ContactRecordValidator()}, wall_clock=wall_clock) as dht,
     ):
         yield dht
 

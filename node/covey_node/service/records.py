@@ -60,7 +60,7 @@ class Records:
 
     async def run(self) -> None:
         """Publish at start, when our addresses or keys change, and every 6 h; until cancelled."""
-        async with open_record_exchange(self._network) as dht:
+        async with open_record_exchange(self._network, wall_clock=self._own.now) as dht:
             self._dht = dht
             try:
                 await dht.bootstrap(servers_of(self._network))
