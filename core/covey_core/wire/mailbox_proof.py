@@ -8,6 +8,7 @@ asks for.
 import hashlib
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from nacl.exceptions import BadSignatureError
@@ -36,8 +37,14 @@ def signed_command(*, relay: PeerId, nonce: bytes, request_id: int, body: bytes)
     """
     if len(nonce) != NONCE_BYTES:
         raise ProtocolViolation(f"a nonce of {len(nonce)} bytes")
+    return COMMAND_CONTEXT + _named(relay) + nonce + request_id.to_bytes(8, "big") + body
+
+
+@lru_cache(maxsize=256)
+def _named(relay: PeerId) -> bytes:
+    """Return the relay's multihash behind its size; base58 takes longer than the rest of a command."""
     name = peer_id_bytes(relay)
-    return COMMAND_CONTEXT + uvarint.encode(len(name)) + name + nonce + request_id.to_bytes(8, "big") + body
+    return uvarint.encode(len(name)) + name
 
 
 def signature_fits(*, key: bytes, signed: bytes, signature: bytes) -> bool:
