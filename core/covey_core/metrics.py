@@ -51,6 +51,13 @@ class Resource(StrEnum):
     ADMISSION = "admission"
 
 
+class Unforeseen(StrEnum):
+    """Where an error came up that nobody foresaw, and was contained."""
+
+    HANDLER = "handler"
+    TASK = "task"
+
+
 class DialError(StrEnum):
     """Why a dial failed (go-libp2p's words where it has one)."""
 
@@ -92,6 +99,11 @@ class CoreMetrics:
         self._selfprobe = Gauge(
             "covey_selfprobe_success", "1 when the last check of its own succeeded.", ["check"], registry=registry
         )
+        self._unforeseen = Counter(
+            "covey_contained_errors", "Errors that nobody foresaw: each is a bug.", ["source"], registry=registry
+        )
+        for source in Unforeseen:
+            self._unforeseen.labels(source=source.value)
         for direction in Direction:
             self._connections.labels(dir=direction.value).set(0)
             for resource in Resource:
@@ -118,6 +130,10 @@ class CoreMetrics:
     def dial_failed(self, transport: Transport, error: DialError) -> None:
         """Count a dial that failed."""
         self._dial_errors.labels(transport=transport.value, error=error.value).inc()
+
+    def unforeseen(self, source: Unforeseen) -> None:
+        """Count an error that nobody foresaw; it cost a stream, or a task a pause."""
+        self._unforeseen.labels(source=source.value).inc()
 
     def probed(self, check: StrEnum, *, success: bool) -> None:
         """Record the outcome of a self-probe; `check` is a member of the component's own enum."""

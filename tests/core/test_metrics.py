@@ -67,4 +67,5 @@ def test_no_label_can_hold_a_peer_or_an_address():
     registry = CollectorRegistry()
     CoreMetrics(registry, role="node", version="1")
     labels = {label for family in registry.collect() for sample in family.samples for label in sample.labels}
-    assert labels <= {"version", "role", "state", "dir", "resource", "transport", "ip_version", "error", "check"}
+    known = {"version", "role", "state", "dir", "resource", "transport", "ip_version", "error", "check", "source"}
+    assert labels <= known

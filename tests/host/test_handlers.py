@@ -7,9 +7,11 @@ import trio
 from libp2p.custom_types import TProtocol
 from libp2p.network.stream.exceptions import StreamError
 from libp2p.peer.id import ID
+from prometheus_client import CollectorRegistry
 
 from covey_core.errors import FrameTooLarge, ProtocolViolation, StreamLost
 from covey_core.host import Host, Stream
+from covey_core.metrics import CoreMetrics
 from covey_core.network import Network
 from tests.host.conftest import ask_stock, host_on
 
@@ -51,6 +53,25 @@ async def test_a_raising_handler_resets_its_stream_only(public: Network, error: 
             assert await kept.read_some() == b"still"
             assert await alive(alice, bob)
             assert len(alice.connections()) == 1
+
+
+@pytest.mark.parametrize(("error", "counted"), [(RuntimeError("a bug"), 1), (ProtocolViolation("theirs"), 0)])
+async def test_an_error_of_a_handler_that_nobody_foresaw_is_counted(
+    public: Network, error: Exception, counted: int
+) -> None:
+    async def raises(stream: Stream) -> None:
+        raise error
+
+    registry = CollectorRegistry()
+    metrics = CoreMetrics(registry, role="node", version="1")
+    with trio.fail_after(20):
+        async with host_on(public, metrics=metrics) as bob, host_on(public) as alice:
+            bob.handle(RAISES, raises)
+            await alice.connect(bob.peer_id, bob.addrs)
+            stream = await alice.open_stream(bob.peer_id, RAISES)
+            with pytest.raises(StreamLost):
+                await stream.read_some()
+    assert registry.get_sample_value("covey_contained_errors_total", {"source": "handler"}) == counted
 
 
 async def test_a_raising_handler_of_libp2ps_own_resets_its_stream_only(public: Network) -> None:

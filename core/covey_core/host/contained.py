@@ -1,14 +1,22 @@
 """The one place where any error of foreign code is caught: stream handlers, handshakes, libp2p's own tasks.
 
-Owns: the guard. Spec: docs/adr/0002 (a raising handler ended the whole host). Never touches: `trio.Cancelled`, which is
-no `Exception` and passes through.
+Owns: the guard, and who counts what it held back that nobody foresaw. Spec: docs/adr/0002 (a raising handler ended the
+whole host). Never touches: `trio.Cancelled`, which is no `Exception` and passes through.
 """
 
 import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import trio
+
+from covey_core.metrics import Unforeseen
+
+_count: Final[ContextVar[Callable[[Unforeseen], None] | None]] = ContextVar("count", default=None)
+"""Of the tasks of one process's component: they are many, and few of them know its metrics."""
 
 
 class Contained:
@@ -34,6 +42,26 @@ def shielded(seconds: float) -> trio.CancelScope:
     scope = trio.CancelScope(shield=True)
     scope.deadline = trio.current_time() + seconds
     return scope
+
+
+@contextmanager
+def counted(count: Callable[[Unforeseen], None] | None) -> Iterator[None]:
+    """Have `count` called for errors that nobody foresaw in this block, and in the tasks that it starts.
+
+    With None, whoever counted before the block goes on: a node's second host is opened so.
+    """
+    token = _count.set(count or _count.get())
+    try:
+        yield
+    finally:
+        _count.reset(token)
+
+
+def note_unforeseen(source: Unforeseen) -> None:
+    """Count such an error; its log line is the caller's."""
+    count = _count.get()
+    if count is not None:
+        count(source)
 
 
 def kind_of(error: BaseException) -> str:

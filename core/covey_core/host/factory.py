@@ -19,7 +19,7 @@ from multiaddr import Multiaddr
 
 from covey_core.errors import SettingsInvalid
 from covey_core.host import addresses, limits
-from covey_core.host.contained import Contained, shielded
+from covey_core.host.contained import Contained, counted, shielded
 from covey_core.host.counts import Counts
 from covey_core.host.host import Host
 from covey_core.host.names import Names
@@ -62,25 +62,26 @@ async def open_host(config: HostConfig, *, metrics: CoreMetrics | None = None) -
     listen = addresses.parse_listen(config.listen)
     announce = [addresses.parse(text) for text in config.announce]
     _refuse_taken_ports(listen)
-    async with trio.open_nursery() as tasks:
-        swarm, node = _build(config, announce, tasks, metrics)
-        host = Host(peer_id=config.identity.peer_id, network=config.network, node=node, swarm=swarm)
-        node.reach = host
-        supervision = Supervision(
-            swarm=swarm, events=host.events, prove=host.prove, greet=host.greet, ping=host.ping_on
-        )
-        swarm.register_notifee(supervision)
-        manager = TrioManager(swarm)
-        tasks.start_soon(manager.run)
-        try:
-            # The block's own error leaves as it is, not in the groups of the nurseries around it.
-            with Contained() as block:
-                await manager.wait_started()
-                await _listen(swarm, listen)
-                yield host
-        finally:
-            await _shut_down(swarm, manager, host)
-        tasks.cancel_scope.cancel()
+    with counted(metrics.unforeseen if metrics is not None else None):
+        async with trio.open_nursery() as tasks:
+            swarm, node = _build(config, announce, tasks, metrics)
+            host = Host(peer_id=config.identity.peer_id, network=config.network, node=node, swarm=swarm)
+            node.reach = host
+            supervision = Supervision(
+                swarm=swarm, events=host.events, prove=host.prove, greet=host.greet, ping=host.ping_on
+            )
+            swarm.register_notifee(supervision)
+            manager = TrioManager(swarm)
+            tasks.start_soon(manager.run)
+            try:
+                # The block's own error leaves as it is, not in the groups of the nurseries around it.
+                with Contained() as block:
+                    await manager.wait_started()
+                    await _listen(swarm, listen)
+                    yield host
+            finally:
+                await _shut_down(swarm, manager, host)
+            tasks.cancel_scope.cancel()
     if block.error is not None:
         raise block.error
 

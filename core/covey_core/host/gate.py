@@ -14,7 +14,8 @@ from libp2p.exceptions import BaseLibp2pError
 
 from covey_core.errors import CoveyError
 from covey_core.host import limits, multistream
-from covey_core.host.contained import Contained, kind_of, place_of, shielded
+from covey_core.host.contained import Contained, kind_of, note_unforeseen, place_of, shielded
+from covey_core.metrics import Unforeseen
 
 _log: Final = structlog.get_logger("covey.host")
 
@@ -69,4 +70,5 @@ def _log_failure(protocol: str, error: Exception) -> None:
     if isinstance(error, _EXPECTED):
         _log.debug("host.stream.ended", protocol=protocol, error=kind_of(error))
     else:
+        note_unforeseen(Unforeseen.HANDLER)
         _log.error("host.handler.failed", protocol=protocol, error=kind_of(error), place=place_of(error))

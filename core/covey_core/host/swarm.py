@@ -24,12 +24,13 @@ from multiaddr import Multiaddr
 
 from covey_core.host import addresses, duplicates, limits, outgoing, tcp, transports
 from covey_core.host.connection import Connection
-from covey_core.host.contained import Contained, kind_of, place_of, shielded
+from covey_core.host.contained import Contained, kind_of, note_unforeseen, place_of, shielded
 from covey_core.host.counts import Counts
 from covey_core.host.names import Names
 from covey_core.host.quic import Quic
 from covey_core.host.quic_connection import QuicMuxed
 from covey_core.host.upgrader import NoiseYamuxUpgrader
+from covey_core.metrics import Unforeseen
 
 _log: Final = structlog.get_logger("covey.host")
 
@@ -129,7 +130,8 @@ class CoveySwarm(Swarm):
                 self.background_nursery = None
 
     def report(self, error: BaseException) -> None:
-        """Log an error that was contained, by its class and place only."""
+        """Log and count an error that was contained, by its class and place only."""
+        note_unforeseen(Unforeseen.TASK)
         _log.error("host.task.failed", error=kind_of(error), place=place_of(error))
 
     # --- coming in ------------------------------------------------------------------------------------------------

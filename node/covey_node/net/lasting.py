@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from covey_core.host.contained import Contained, kind_of, place_of
+from covey_core.host.contained import Contained, kind_of, note_unforeseen, place_of
 from covey_core.logs import get_logger
+from covey_core.metrics import Unforeseen
 from covey_node import limits
 from covey_node.protocol.backoff import Backoff
 
@@ -45,7 +46,8 @@ async def failed(name: str, run: Callable[[], Awaitable[object]]) -> Exception |
 
 
 def note(name: str, error: BaseException) -> None:
-    """Log an error of a task: its text may hold anything, and is left out."""
+    """Log and count an error of a task: its text may hold anything, and is left out."""
+    note_unforeseen(Unforeseen.TASK)
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     log.error("node.task.failed", task=name, error=kind_of(error), place=place_of(error))

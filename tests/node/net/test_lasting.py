@@ -6,10 +6,15 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from prometheus_client import CollectorRegistry
 from trio.testing import MockClock
 
+from covey_core.host import HostConfig, open_host
+from covey_core.identity import Identity
+from covey_core.metrics import CoreMetrics
+from covey_core.network import new_network
 from covey_node import limits
-from covey_node.net.lasting import lasting
+from covey_node.net.lasting import failed, lasting
 from tests.node.conftest import Failures
 
 
@@ -34,6 +39,24 @@ async def test_a_task_that_fails_is_run_again_after_ever_longer_pauses(
     assert pauses[0] <= limits.TASK_AGAIN_SECONDS
     assert max(pauses) <= limits.TASK_AGAIN_SECONDS_MAX
     assert pauses[-1] >= limits.TASK_AGAIN_SECONDS_MAX / 2
+
+
+async def test_a_failing_task_that_was_begun_in_a_host_is_counted(failures: Failures) -> None:
+    async def run() -> None:
+        raise Broken
+
+    registry = CollectorRegistry()
+    metrics = CoreMetrics(registry, role="node", version="1")
+    config = HostConfig(Identity.generate(), new_network("test", private=False))
+    async with (
+        open_host(config, metrics=metrics),
+        open_host(config),  # as a node's second one, for the DHT
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(failed, "test", run)
+    await failed("afterwards", run)
+    assert failures.take() == ["test: Broken", "afterwards: Broken"]
+    assert registry.get_sample_value("covey_contained_errors_total", {"source": "task"}) == 1
 
 
 async def test_a_task_that_ran_long_is_run_again_soon(autojump_clock: MockClock, failures: Failures) -> None:
