@@ -133,6 +133,10 @@ class ContactQueues:
             while await self._ledger.read(self._behind):
                 await self._progress.wait()
 
+    async def progress(self) -> None:
+        """Wait until queues were brought in step once more, as far as their relays answered."""
+        await self._progress.wait()
+
     def _set(self, purpose: Purpose, tx: Tx) -> ContactSet | None:
         found = [queue for queue in standing(tx) if queue.purpose is purpose]
         replicas = tuple(
