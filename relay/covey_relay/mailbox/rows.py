@@ -143,8 +143,13 @@ class Statements(Protocol):
         """Return those of the messages that were acknowledged and are remembered."""
         ...
 
-    def read_messages(self, row: QueueRow, *, after: int, now: int, most: int) -> Generator[StoredMessage, None, None]:
-        """Yield up to `most` messages behind number `after` whose time is not over, in their order."""
+    def read_messages(
+        self, row: QueueRow, *, after: int, now: int, most: int, bytes_max: int
+    ) -> Generator[StoredMessage, None, None]:
+        """Yield up to `most` messages behind number `after` whose time is not over, in their order.
+
+        Messages behind the one with which their sizes are over `bytes_max` need not be yielded.
+        """
         ...
 
     def insert_messages(self, messages: Sequence[NewMessage]) -> None:

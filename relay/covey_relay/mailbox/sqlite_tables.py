@@ -143,7 +143,15 @@ class SqliteStatements:
                 found[queue, mid] = Remembered(seq, until)
         return found
 
-    def read_messages(self, row: QueueRow, *, after: int, now: int, most: int) -> Generator[StoredMessage, None, None]:
+    def read_messages(
+        self,
+        row: QueueRow,
+        *,
+        after: int,
+        now: int,
+        most: int,
+        bytes_max: int,  # noqa: ARG002 - read one by one
+    ) -> Generator[StoredMessage, None, None]:
         """See `Statements.read_messages`. Sorts the index's entries of the queue, then reads the messages."""
         numbers = self._raw.execute(
             "SELECT number FROM messages WHERE queue = ? AND seq > ? ORDER BY seq", (row.number, after)

@@ -96,6 +96,11 @@ class Tables:
     # --- queues -------------------------------------------------------------------------------------------------------
 
     @property
+    def totals(self) -> Change:
+        """What all queues held when the transaction began."""
+        return self._totals
+
+    @property
     def queues(self) -> int:
         """How many queues there are."""
         return self._totals.queues + self._change.queues
@@ -182,7 +187,8 @@ class Tables:
         self.flush()
         found: list[StoredMessage] = []
         size = 0
-        with closing(self.statements.read_messages(row, after=after, now=now, most=most + 1)) as listed:
+        listing = self.statements.read_messages(row, after=after, now=now, most=most + 1, bytes_max=bytes_max)
+        with closing(listing) as listed:
             for one in listed:
                 size += len(one.blob)
                 if found and (len(found) >= most or size > bytes_max):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,21 @@ from covey_relay.mailbox_metrics import MailboxMetrics
 from covey_relay.service.mailboxes import MailboxService, open_mailboxes, sqlite_store
 from tests.relay.conftest import TCP, host_on
 from tests.support.mailbox_client import MailboxClient
+from tests.support.postgres import Server, running
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    """A PostgreSQL server for all tests of a run."""
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres(postgres_server: Server) -> Server:
+    """The server, without any store."""
+    postgres_server.forget()
+    return postgres_server
 
 
 class Clock:

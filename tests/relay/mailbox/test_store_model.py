@@ -8,14 +8,23 @@ from pathlib import Path
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from covey_core.wire import mailbox as m
 from covey_relay import limits
 from covey_relay.limits import MailboxLimits
 from covey_relay.mailbox import operations as op
-from covey_relay.mailbox.operations import Operation, Outcome, Refusal
+from covey_relay.mailbox.operations import MailboxStore, Operation, Outcome, Refusal
+from covey_relay.mailbox.postgres import PostgresStore
 from covey_relay.mailbox.sqlite import SqliteStore
+from tests.support.postgres import Server
 
 NOW = 1_700_000_000
 SMALL, LARGE = 4_112, 65_552
@@ -81,7 +90,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.batch: list[Operation] = []
         self.expected: list[Outcome] = []
 
-    def opened(self) -> SqliteStore:
+    def opened(self) -> MailboxStore:
         return SqliteStore(Path(self.folder.name) / "mailboxes.db", BOUNDS)
 
     def ask(self, operation: Operation, expected: Outcome) -> None:
@@ -211,5 +220,23 @@ class StoreMachine(RuleBasedStateMachine):
         self.folder.cleanup()
 
 
-TestStoreMachine = StoreMachine.TestCase
-TestStoreMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+class PostgresMachine(StoreMachine):
+    """The same over a server."""
+
+    def __init__(self, server: Server) -> None:
+        server.forget()
+        self.server = server
+        super().__init__()
+
+    def opened(self) -> MailboxStore:
+        return PostgresStore(self.server.url, BOUNDS)
+
+
+def test_the_sqlite_store_does_what_the_model_does() -> None:
+    run_state_machine_as_test(StoreMachine, settings=settings(max_examples=60, stateful_step_count=40, deadline=None))
+
+
+def test_the_postgres_store_does_what_the_model_does(postgres: Server) -> None:
+    run_state_machine_as_test(
+        lambda: PostgresMachine(postgres), settings=settings(max_examples=40, stateful_step_count=40, deadline=None)
+    )
