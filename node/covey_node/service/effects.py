@@ -30,6 +30,7 @@ class Effects:
     invites: bool = False  # who is admitted to our contact queues has changed
     dropped: dict[int, None] = field(default_factory=dict)  # contacts whose lanes must forget what they hold
     publish_record: bool = False
+    queues: bool = False  # sets of our own queues at relays were opened or closed, or a relay was left
     expiring: bool = False  # a changed message disappears some day
 
     def message(self, row_id: int) -> None:

@@ -10,7 +10,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from covey_core.network import Network
+from covey_core.peers import PeerId
 from covey_node.net.mailbox import Isolation, MailboxClient
+from covey_node.service.collect_relay import Parts
+from covey_node.service.collect_use import ContactUse, Use
+from covey_node.service.collecting import Collecting
+from covey_node.service.incoming import Incoming
+from covey_node.service.ledger import Ledger
+from covey_node.service.own import Own
+from covey_node.store.queues import Purpose
 
 Task = tuple[str, Callable[[], Awaitable[object]]]
 
@@ -20,16 +28,35 @@ class Mailboxes:
     """The parts that run. `client` asks relays for all of them; None when mailboxes are off."""
 
     client: MailboxClient | None = None
+    collecting: Collecting | None = None
 
     def tasks(self) -> tuple[Task, ...]:
         """Return the tasks of the parts, by name."""
-        if self.client is None:
+        if self.client is None or self.collecting is None:
             return ()
-        return (("mailboxes", self.client.run),)
+        return (("mailboxes", self.client.run), ("collecting", self.collecting.run))
+
+    def hear_of_change(self) -> tuple[Callable[[], None], ...]:
+        """Return what is to be told when our network is another one."""
+        return () if self.collecting is None else (self.collecting.network_changed,)
 
 
-def make_mailboxes(network: Network, *, on: bool, isolation: Isolation) -> Mailboxes:
-    """Make the parts; nothing is asked of any relay before their tasks run."""
+def make_mailboxes(
+    network: Network,
+    *,
+    on: bool,
+    isolation: Isolation,
+    ledger: Ledger,
+    own: Own,
+    incoming: Incoming,
+    path_stands: Callable[[PeerId], bool],
+) -> Mailboxes:
+    """Make the parts; nothing is asked of any relay before their tasks run.
+
+    `path_stands`: whether a device is connected to us now.
+    """
     if not on:
         return Mailboxes()
-    return Mailboxes(MailboxClient(network, isolation=isolation))
+    client = MailboxClient(network, isolation=isolation)
+    uses: dict[Purpose, Use] = {Purpose.CONTACT: ContactUse(own, incoming)}
+    return Mailboxes(client, Collecting(Parts(ledger, own, client, uses), path_stands=path_stands))

@@ -32,6 +32,7 @@ from covey_node.net.lasting import lasting
 from covey_node.net.mailbox import Isolation
 from covey_node.net.relays import RelayClient
 from covey_node.protocol.frames import BundleOutcome, BundleReply, BundleRequest
+from covey_node.protocol.paths import PathKind
 from covey_node.service.addressing import AddressBook
 from covey_node.service.ahead import Ahead
 from covey_node.service.calling import Calling
@@ -144,7 +145,15 @@ async def open_node(
         BundleServer(host, partial(_hand_out_bundle, ledger, own))
         delivery = Delivery(ledger, own, host, insight.reach(reach))
         keeper.follow(delivery.path_changed)
-        mailboxes = make_mailboxes(options.network, on=options.mailboxes, isolation=options.isolation)
+        mailboxes = make_mailboxes(
+            options.network,
+            on=options.mailboxes,
+            isolation=options.isolation,
+            ledger=ledger,
+            own=own,
+            incoming=incoming,
+            path_stands=lambda peer: dialer.path(peer)[0] is not PathKind.NONE,
+        )
         await addresses.note()
         for name, task in (
             ("addresses", addresses.run),
@@ -161,7 +170,12 @@ async def open_node(
         ):
             nursery.start_soon(lasting, name, task)
         mapped: Callable[[], tuple[str, ...]] = tuple
-        hear_of_change = [addresses.changed, relays.network_changed, keeper.network_changed]
+        hear_of_change = [
+            addresses.changed,
+            relays.network_changed,
+            keeper.network_changed,
+            *mailboxes.hear_of_change(),
+        ]
         if options.portmap and not options.announce:  # who names addresses to announce has seen to the router
             insight.known.portmap = portmap = await make_port_mapper(
                 ledger, own, host, addresses.changed, hear_of_change

@@ -6,6 +6,8 @@ queues the receipt. Functions take a `Tx`. Never touches: when a receipt is due 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from covey_node.store.tx import Tx
 
 
@@ -19,16 +21,23 @@ def owe(tx: Tx, contact_id: int, device_key: bytes, content_id: bytes, *, due_at
     )
 
 
-def next_due(tx: Tx) -> float | None:
-    """Return when the first receipt is due, None when none is owed."""
-    row = tx.one("SELECT min(due_at) FROM receipts_due")
-    return None if row is None or row[0] is None else float(row[0])
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """A device of a contact that is owed receipts, the first of them at `due_at`."""
+
+    contact_id: int
+    device_key: bytes
+    due_at: float
 
 
-def devices(tx: Tx, *, now: float, limit: int) -> tuple[tuple[int, bytes], ...]:
-    """Return up to `limit` (contact id, device key) to which receipts are due."""
-    rows = tx.all("SELECT DISTINCT contact_id, device_key FROM receipts_due WHERE due_at <= ? LIMIT ?", (now, limit))
-    return tuple((int(contact_id), bytes(key)) for contact_id, key in rows)
+def owed(tx: Tx, *, limit: int) -> tuple[Owed, ...]:
+    """Return up to `limit` devices that are owed receipts, those first whose are due first."""
+    rows = tx.all(
+        "SELECT contact_id, device_key, min(due_at) FROM receipts_due GROUP BY contact_id, device_key "
+        "ORDER BY min(due_at) LIMIT ?",
+        (limit,),
+    )
+    return tuple(Owed(int(contact_id), bytes(key), float(due_at)) for contact_id, key, due_at in rows)
 
 
 def take(tx: Tx, contact_id: int, device_key: bytes, *, limit: int) -> tuple[bytes, ...]:
@@ -43,14 +52,6 @@ def take(tx: Tx, contact_id: int, device_key: bytes, *, limit: int) -> tuple[byt
         [(contact_id, device_key, content_id) for content_id in ids],
     )
     return ids
-
-
-def hurry(tx: Tx, contact_id: int, device_key: bytes, *, at: float) -> None:
-    """Have what is owed to a device due at `at` at the latest: a stream to it stands, and shows no more by it."""
-    tx.execute(
-        "UPDATE receipts_due SET due_at = min(due_at, ?) WHERE contact_id = ? AND device_key = ?",
-        (at, contact_id, device_key),
-    )
 
 
 def forgive(tx: Tx, contact_id: int) -> None:

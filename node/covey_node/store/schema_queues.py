@@ -62,7 +62,6 @@ CREATE TABLE receipts_due (
     due_at REAL NOT NULL,
     PRIMARY KEY (contact_id, device_key, content_id)
 ) WITHOUT ROWID;
-CREATE INDEX receipts_due_at ON receipts_due (due_at);
 ALTER TABLE received ADD COLUMN content_id BLOB CHECK (content_id IS NULL OR length(content_id) = 16);
 ALTER TABLE received ADD COLUMN answered_at REAL;
 """

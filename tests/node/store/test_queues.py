@@ -159,16 +159,14 @@ def test_receipts_of_one_device_are_due_together_and_are_owed_once(
         for number, due in ((1, 50.0), (2, 70.0), (2, 40.0), (3, 60.0)):
             receipts.owe(tx, bob.id, phone, bytes([number]) * 16, due_at=due)
         receipts.owe(tx, bob.id, b"l" * 32, b"x" * 16, due_at=90.0)
-        assert receipts.next_due(tx) == 50.0
-        assert receipts.devices(tx, now=49.0, limit=9) == ()
-        assert receipts.devices(tx, now=50.0, limit=9) == ((bob.id, phone),)
+        mine, other = receipts.owed(tx, limit=9)
+        assert (mine.device_key, mine.due_at) == (phone, 50.0)
+        assert (other.contact_id, other.due_at) == (bob.id, 90.0)
         assert len(receipts.take(tx, bob.id, phone, limit=2)) == 2
         assert len(receipts.take(tx, bob.id, phone, limit=2)) == 1
-        assert receipts.next_due(tx) == 90.0
-        receipts.hurry(tx, bob.id, b"l" * 32, at=60.0)
-        assert receipts.next_due(tx) == 60.0
+        assert receipts.owed(tx, limit=9) == (other,)
         receipts.forgive(tx, bob.id)
-        assert receipts.next_due(tx) is None
+        assert receipts.owed(tx, limit=9) == ()
 
     connection.run(check)
 
