@@ -53,7 +53,7 @@ def next_round(pending: deque[Case]) -> list[Case]:
 
 
 class Rounds:
-    """The way of requests through the store. `stored(recv_key)` is called for each queue that got a message."""
+    """The way of requests through the store. `changed(recv_key)`: a queue got a message, or is gone."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Rounds:
         disk: Disk,
         complaints: Complaints,
         *,
-        stored: Callable[[bytes], None],
+        changed: Callable[[bytes], None],
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._line = line
@@ -71,7 +71,7 @@ class Rounds:
         self._outcomes = outcomes
         self._disk = disk
         self._complaints = complaints
-        self._stored = stored
+        self._changed = changed
         self._wall_clock = wall_clock
 
     async def run(self, cases: Sequence[Case]) -> None:
@@ -98,8 +98,8 @@ class Rounds:
         outcomes = await self._do([case.operation for case in doing if case.operation is not None])
         for case, outcome in zip(doing, outcomes, strict=True):
             self._outcomes.conclude(case, outcome)
-            if isinstance(outcome, op.Deposited) and outcome.new and case.queue is not None:
-                self._stored(case.queue.recv_key)
+            if case.queue is not None and _is_to_be_told(case, outcome):
+                self._changed(case.queue.recv_key)
 
     async def _do(self, operations: Sequence[Operation]) -> list[Outcome]:
         return await self._line.do_all(operations) if operations else []
@@ -109,3 +109,9 @@ class Rounds:
         if grows and self._disk.measure_now(now=trio.current_time()):
             usage = await self._line.outside(lambda store: store.usage())
             self._disk.measured(usage, now=trio.current_time())
+
+
+def _is_to_be_told(case: Case, outcome: Outcome) -> bool:
+    if isinstance(outcome, op.Deposited):
+        return outcome.new
+    return isinstance(case.request.command, m.Del) and outcome is True

@@ -79,6 +79,8 @@ class Sweeper:
             assert isinstance(outcome, op.Expired)  # noqa: S101 - the outcome of its operation
             self._metrics.happened(MailboxEvent.EXPIRED, outcome.messages)
             gone += outcome.messages + outcome.queues
+            if outcome.queues:
+                self._subscriptions.wake_all()  # which ends those of queues that are gone
             more = outcome.more
         return gone
 

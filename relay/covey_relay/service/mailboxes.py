@@ -114,7 +114,7 @@ async def open_mailboxes(
     outcomes = Outcomes(bounds, disk=disk, desk=desk, happened=metrics.happened)
     async with open_line(make_store, wall_clock=wall_clock) as line, trio.open_nursery() as nursery:
         complaints = Complaints()
-        rounds = Rounds(line, clerk, outcomes, disk, complaints, stored=subscriptions.wake, wall_clock=wall_clock)
+        rounds = Rounds(line, clerk, outcomes, disk, complaints, changed=subscriptions.wake, wall_clock=wall_clock)
         sweeper = Sweeper(line, disk, bounds, subscriptions, complaints, metrics=metrics, wall_clock=wall_clock)
         forwarder = Forwarder(host, relays)
         office = Office(
