@@ -6,13 +6,13 @@ Never touches: what they do.
 """
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from covey_core.limits import MAILBOX_BLOB_BYTES, MAILBOX_TTL_SECONDS
-from covey_core.settings import CoveySettings, TextList
+from covey_core.settings import CoveySettings, SecretFromFile, TextList
 from covey_relay import limits
 from covey_relay.limits import AddressCaps, MailboxLimits, RelayLimits
 
@@ -74,6 +74,12 @@ class RelaySettings(CoveySettings):
     """Whether messages are kept here for those who are away."""
     mailbox_file: Path | None = None
     """The mailboxes' database (SQLite); default: `mailboxes.db` beside the identity. Made when missing."""
+    mailbox_database: SecretStr | None = None
+    """URL of a PostgreSQL database instead (postgresql://...), which several relays may share."""
+    mailbox_database_file: SecretFromFile | None = None
+    """A file that holds this URL, since there may be a password in it."""
+    mailbox_url_file: SecretFromFile | None = None
+    """A file that holds a libpq URL (postgresql://...): the mailboxes lie in that database, which relays can share."""
     mailbox_bytes: int = Field(default=limits.MAILBOX_DISK_BYTES, ge=limits.MIB, le=_UINT63_MAX)
     """What the mailboxes may take of the disk; from 85 % on new queues are refused."""
     mailbox_queues: int = Field(default=limits.MAILBOX_QUEUES, ge=1, le=100_000_000)
@@ -94,6 +100,16 @@ class RelaySettings(CoveySettings):
             raise ValueError("give HOST:PORT, for instance 127.0.0.1:9102 or [::1]:9102")
         return value
 
+    @model_validator(mode="after")
+    def _names_one_database(self) -> Self:
+        named = (self.mailbox_file, self.mailbox_database, self.mailbox_database_file)
+        if sum(one is not None for one in named) > 1:
+            raise ValueError(
+                "give one of COVEY_RELAY_MAILBOX_FILE, COVEY_RELAY_MAILBOX_DATABASE and "
+                "COVEY_RELAY_MAILBOX_DATABASE_FILE"
+            )
+        return self
+
     @property
     def identity_path(self) -> Path:
         """The identity file."""
@@ -113,6 +129,16 @@ class RelaySettings(CoveySettings):
     def mailbox_path(self) -> Path:
         """The mailboxes' database."""
         return self.mailbox_file or self.identity_path.parent / "mailboxes.db"
+
+    @property
+    def mailbox_url(self) -> str:
+        """The URL of the mailboxes' database, secret; empty for the file at `mailbox_path`."""
+        return "" if self.mailbox_url_file is None else self.mailbox_url_file.get_secret_value()
+
+    @property
+    def mailbox_url(self) -> SecretStr | None:
+        """The URL of the mailboxes' PostgreSQL; None where they lie in a file."""
+        return self.mailbox_database or self.mailbox_database_file
 
     @property
     def mailbox_limits(self) -> MailboxLimits:

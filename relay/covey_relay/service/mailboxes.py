@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 
 import trio
 from prometheus_client import CollectorRegistry
@@ -27,7 +26,7 @@ from covey_relay.mailbox.outcomes import Outcomes
 from covey_relay.mailbox.pace import Pace
 from covey_relay.mailbox.reception import Reception
 from covey_relay.mailbox.round import Rounds
-from covey_relay.mailbox.sqlite import SqliteStore
+from covey_relay.mailbox.stores import open_store
 from covey_relay.mailbox.subscriptions import Subscriptions
 from covey_relay.mailbox.sweep import Sweeper
 from covey_relay.mailbox.work import WorkDesk
@@ -66,17 +65,13 @@ class MailboxService:
 
 def store_of(settings: RelaySettings) -> Callable[[], MailboxStore]:
     """Return what opens the store that the settings name; called in a worker thread."""
-    return sqlite_store(settings.mailbox_path, settings.mailbox_limits)
-
-
-def sqlite_store(path: Path, bounds: MailboxLimits) -> Callable[[], MailboxStore]:
-    """Return what opens the store in one SQLite file; called in a worker thread."""
-
-    def opened() -> MailboxStore:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return SqliteStore(path, bounds)
-
-    return opened
+    url = settings.mailbox_url
+    return partial(
+        open_store,
+        path=settings.mailbox_path,
+        bounds=settings.mailbox_limits,
+        url="" if url is None else url.get_secret_value(),
+    )
 
 
 @asynccontextmanager
