@@ -40,6 +40,7 @@ PATIENCE_SECONDS = 60
 class Side:
     """One side's database and the parts that first contact is made of."""
 
+    name: str
     own: Own
     ledger: Ledger
     client: MailboxClient
@@ -175,7 +176,7 @@ async def away_side(
         for name, task in (("contact_queues", contact_queues.run), ("newcomer", newcomer.run)):
             if name in running:
                 nursery.start_soon(task)
-        yield Side(own, ledger, client, incoming, contact_queues, acquaintance)
+        yield Side(home.name, own, ledger, client, incoming, contact_queues, acquaintance)
         nursery.cancel_scope.cancel()
 
 

@@ -144,7 +144,8 @@ class ContactQueues:
         )
         return ContactSet(self._own.device_key, found[0].secret, replicas) if replicas else None
 
-    def _open_sets(self, tx: Tx, _effects: Effects) -> None:
+    def _open_sets(self, tx: Tx, effects: Effects) -> None:
+        effects.queues = True
         for purpose in (Purpose.INVITES, Purpose.OPEN):
             queues.open_set(tx, purpose, None, secret=self._own.rng(32), now=self._own.now())
 

@@ -150,7 +150,7 @@ class Stocking:
         """Return pairs (id, stocked) to be offered, which count as offered from now on; none when none are due."""
         now, row, queue_id = self._own.now(), contact_stock.load(tx, queue.row.id), queue.row.id
         offered_lately = row.offered_at is not None and 0 <= now - row.offered_at < limits.CONTACT_STOCK_SECONDS
-        if offered_lately and contact_stock.unused(tx, queue_id) > limits.CONTACT_STOCK_PAIRS:
+        if offered_lately and contact_stock.unused(tx, queue_id) >= limits.CONTACT_STOCK_PAIRS:
             return []
         kept = contact_stock.not_offered(tx, queue_id, limit=limits.CONTACT_STOCK_PAIRS)
         if len(kept) < limits.CONTACT_STOCK_PAIRS:

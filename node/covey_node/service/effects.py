@@ -27,7 +27,7 @@ class Effects:
     contacts: dict[int, None] = field(default_factory=dict)
     wake: dict[tuple[int, bytes], Wake] = field(default_factory=dict)
     requests: dict[int, None] = field(default_factory=dict)  # contacts for whom a request is to be laid down
-    invites: bool = False  # who is admitted to our contact queues has changed
+    invites: bool = False  # whom our contact queues let in has changed, or what lies in stock there
     dropped: dict[int, None] = field(default_factory=dict)  # contacts whose lanes must forget what they hold
     publish_record: bool = False
     queues: bool = False  # sets of our own queues at relays were opened or closed, or a relay was left

@@ -252,7 +252,9 @@ class _Opener:
         note_devices(self._tx, self._effects, found, first.devices, now=self._now)
         replay.remember(self._tx, first.base_key_hash, until=accepted.remember_until)
         account.set_prekeys(self._tx, accepted.prekeys.encode())
-        contact_stock.use(self._tx, first.one_time_id, now=self._now)
+        if pair is not None:
+            contact_stock.use(self._tx, first.one_time_id, now=self._now)
+            self._effects.invites = True  # the stock may be low
         row = rank_accepted(self._tx, found.id, accepted.session, now=self._now)
         sessions.add(self._tx, replace(row, last_received_at=self._now))
         return self._apply(found, accepted.plaintext)
