@@ -14,6 +14,7 @@ import trio
 
 from covey_core.host import Host, HostConfig, Stream, open_host
 from covey_core.identity import Identity
+from covey_core.lifecycle import TaskStatus
 from covey_core.limits import MAILBOX_HELLO_BYTES, MAILBOX_REQUEST_BYTES, MAILBOX_RESPONSE_BYTES
 from covey_core.network import Network, RelayEntry
 from covey_core.peers import PeerId
@@ -21,7 +22,8 @@ from covey_core.wire import mailbox as m
 from covey_core.wire.mailbox_codec import decode_request, encode_hello, encode_response
 from covey_node.net.mailbox import At, MailboxClient, Role
 from covey_relay.limits import MailboxLimits
-from covey_relay.mailbox.clerk import Case
+from covey_relay.mailbox.case import Case
+from covey_relay.net.known_relays import KnownRelays
 from covey_relay.net.mailbox_office import Office
 from covey_relay.service import mailboxes
 from covey_relay.service.mailboxes import open_mailboxes, sqlite_store
@@ -74,20 +76,39 @@ async def mailbox_relay(
     port: int = 0,
     operator: str = "ann",
     bounds: dict[str, Any] | None = None,
+    among: dict[PeerId, tuple[str, ...]] | None = None,
 ) -> AsyncIterator[MailboxRelay]:
-    """A relay on loopback. Started again with its identity, store and port, it is the same one."""
+    """A relay on loopback. Started again with its identity, store and port, it is the same one.
+
+    Those that are started with the same `among` forward to each other.
+    """
     identity = identity or Identity.generate()
     limits = replace(MailboxLimits(), **(GENEROUS if bounds is None else bounds))
     config = HostConfig(identity, network, (f"/ip4/127.0.0.1/tcp/{port}",), max_connections=1000)
     async with open_host(replace(config, max_connections_per_ip=1000)) as host:
         relay = MailboxRelay(host, At(host.peer_id, host.addrs, operator))
+        known = Among({} if among is None else among, network, own=host.peer_id)
+        known.shared[host.peer_id] = host.addrs
         async with AsyncExitStack() as stack:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(mailboxes, "Office", _noting(relay))
                 await stack.enter_async_context(
-                    open_mailboxes(host, identity=identity, make_store=sqlite_store(store, limits), bounds=limits)
+                    open_mailboxes(
+                        host, identity=identity, make_store=sqlite_store(store, limits), bounds=limits, relays=known
+                    )
                 )
             yield relay
+
+
+class Among(KnownRelays):
+    """The relays that a test started, whenever it did."""
+
+    def __init__(self, shared: dict[PeerId, tuple[str, ...]], network: Network, *, own: PeerId) -> None:
+        super().__init__(network, own=own)
+        self.shared = shared
+
+    def addrs_of(self, peer: PeerId) -> tuple[str, ...]:
+        return self.shared.get(peer, ())
 
 
 def _noting(relay: MailboxRelay) -> type[Office]:
@@ -98,6 +119,44 @@ def _noting(relay: MailboxRelay) -> type[Office]:
             relay.seen.append(Seen(case.asker.peer, case.request.command, case.answer, forwarded))
 
     return Noting
+
+
+class Restarting:
+    """One relay that can be stopped and started: the same one each time."""
+
+    def __init__(self, nursery: trio.Nursery, store: Path, options: dict[str, Any]) -> None:
+        self._nursery = nursery
+        self._store = store
+        self._options = {"identity": Identity.generate(), **options}
+        self._scope = trio.CancelScope()
+        self._stopped = trio.Event()
+
+    async def start(self) -> MailboxRelay:
+        """Start it; it is served when this returns."""
+        relay: MailboxRelay = await self._nursery.start(self._run)
+        self._options["port"] = int(relay.host.addrs[0].split("/")[4])
+        return relay
+
+    async def stop(self) -> None:
+        """End it; its connections are gone when this returns."""
+        self._scope.cancel()
+        await self._stopped.wait()
+
+    async def _run(self, *, task_status: TaskStatus[MailboxRelay]) -> None:
+        self._stopped = trio.Event()
+        with trio.CancelScope() as self._scope:
+            async with mailbox_relay(store=self._store, **self._options) as relay:
+                task_status.started(relay)
+                await trio.sleep_forever()
+        self._stopped.set()
+
+
+@asynccontextmanager
+async def restarting(store: Path, network: Network, **options: Any) -> AsyncIterator[Restarting]:
+    """A relay that a test starts and stops; stopped at the end of the block."""
+    async with trio.open_nursery() as nursery:
+        yield Restarting(nursery, store, {"network": network, **options})
+        nursery.cancel_scope.cancel()
 
 
 def naming(network: Network, *relays: MailboxRelay) -> Network:

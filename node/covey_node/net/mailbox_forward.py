@@ -10,6 +10,7 @@ import hashlib
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from math import inf
 from typing import Final, Protocol
 
 import trio
@@ -54,12 +55,14 @@ class Forwarding:
         self._hellos: dict[PeerId, Hello] = {}
         self._fetching: dict[PeerId, trio.Lock] = {}
         self._doubted_until: dict[tuple[PeerId, PeerId], float] = {}
+        self._brought_at: dict[PeerId, float] = {}
 
     async def call(self, target: At, asking: Asking, *, queue: bytes) -> Answer | None:
-        """Return the answer of the target; None when no other relay brings the command there.
+        """Return the answer of the target; None when no other relay brings the command there: then it is asked itself.
 
         BUSY of those that would forward is an answer, so that nobody can be made to go directly by keeping them busy.
-        `StreamLost` when a key may have been taken, `ProtocolViolation` when the target's answer cannot be one.
+        `StreamLost` when a key may have been taken, or when another relay brought something there a moment ago and will
+        again; `ProtocolViolation` when the target's answer cannot be one.
         """
         key = ed25519_key_in(target.relay)
         if key is None:
@@ -73,14 +76,18 @@ class Forwarding:
             except _NotForwarded as exc:
                 busy = busy or exc.busy
                 if exc.busy is None:
-                    self._doubt(forwarder, target)
+                    self._doubt(forwarder, target, limits.MAILBOX_DOUBT_SECONDS_MIN)
             except (CoveyError, trio.TooSlowError) as exc:
-                self._doubt(forwarder, target)
+                self._doubt(forwarder, target, limits.MAILBOX_DOUBT_SECONDS)
                 if sent[0] and isinstance(asking.command, Take):
                     raise StreamLost("the way through another relay broke off; a key may have been taken") from exc
             else:
+                self._brought(target.relay)
                 check_answer(asking.command, answer)
                 return answer
+        last = self._brought_at.get(target.relay, -inf)
+        if busy is None and trio.current_time() < last + limits.MAILBOX_DIRECT_SECONDS:
+            raise StreamLost("the relays that forward there do not at the moment")
         return busy
 
     async def _by(
@@ -162,9 +169,15 @@ class Forwarding:
 
         return sorted(others, key=place)[: limits.MAILBOX_FORWARDERS]
 
-    def _doubt(self, forwarder: At, target: At) -> None:
+    def _brought(self, relay: PeerId) -> None:
+        self._brought_at.pop(relay, None)
+        while len(self._brought_at) >= limits.MAILBOX_HELLOS:
+            del self._brought_at[next(iter(self._brought_at))]
+        self._brought_at[relay] = trio.current_time()
+
+    def _doubt(self, forwarder: At, target: At, seconds: float) -> None:
         now = trio.current_time()
         over = [pair for pair, until in self._doubted_until.items() if until <= now]
         for pair in over:
             del self._doubted_until[pair]
-        self._doubted_until[forwarder.relay, target.relay] = now + limits.MAILBOX_DOUBT_SECONDS
+        self._doubted_until[forwarder.relay, target.relay] = now + seconds

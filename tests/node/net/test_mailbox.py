@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
 
 import pytest
 import trio
@@ -29,6 +28,7 @@ from tests.support.mailbox_relays import (
     mid,
     naming,
     new_queue,
+    restarting,
     running_client,
 )
 from tests.support.people import empty_network
@@ -270,7 +270,7 @@ async def test_an_error_of_the_one_who_takes_the_messages_leaves_as_it_is(tmp_pa
 
 async def test_a_relay_that_is_started_again_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAILBOX_AGAIN_SECONDS", 0)
-    async with Restarting(tmp_path) as relays:
+    async with restarting(tmp_path / "a.db", NETWORK) as relays:
         first = await relays.start()
         async with running_client(naming(NETWORK, first), forward=False) as client:
             queue = await new_queue(client, first.at)
@@ -290,44 +290,6 @@ async def test_a_relay_that_is_started_again_is_asked_again(tmp_path: Path, monk
             again = await relays.start()
             assert await queue.put(3) == m.Stored(2)
             assert again.peers(m.Put) == first.peers(m.Put), "the identity is this run's"
-
-
-class Restarting:
-    """One relay that can be stopped and started."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._identity = Identity.generate()
-        self._port = 0
-        self._scope: trio.CancelScope | None = None
-        self._stopped = trio.Event()
-
-    async def __aenter__(self) -> Self:
-        self._nursery_manager = trio.open_nursery()
-        self._nursery = await self._nursery_manager.__aenter__()
-        return self
-
-    async def __aexit__(self, *exc: object) -> bool | None:
-        self._nursery.cancel_scope.cancel()
-        return await self._nursery_manager.__aexit__(*exc)  # type: ignore[arg-type]
-
-    async def start(self) -> MailboxRelay:
-        relay: MailboxRelay = await self._nursery.start(self._run)
-        self._port = int(relay.host.addrs[0].split("/")[4])
-        return relay
-
-    async def stop(self) -> None:
-        assert self._scope is not None
-        self._scope.cancel()
-        await self._stopped.wait()
-
-    async def _run(self, *, task_status: trio.TaskStatus[MailboxRelay]) -> None:
-        self._stopped = trio.Event()
-        with trio.CancelScope() as self._scope:
-            async with mailbox_relay(NETWORK, self._folder / "a.db", identity=self._identity, port=self._port) as relay:
-                task_status.started(relay)
-                await trio.sleep_forever()
-        self._stopped.set()
 
 
 async def test_a_call_that_is_cancelled_harms_no_other(tmp_path: Path) -> None:
