@@ -78,8 +78,6 @@ class RelaySettings(CoveySettings):
     """URL of a PostgreSQL database instead (postgresql://...), which several relays may share."""
     mailbox_database_file: SecretFromFile | None = None
     """A file that holds this URL, since there may be a password in it."""
-    mailbox_url_file: SecretFromFile | None = None
-    """A file that holds a libpq URL (postgresql://...): the mailboxes lie in that database, which relays can share."""
     mailbox_bytes: int = Field(default=limits.MAILBOX_DISK_BYTES, ge=limits.MIB, le=_UINT63_MAX)
     """What the mailboxes may take of the disk; from 85 % on new queues are refused."""
     mailbox_queues: int = Field(default=limits.MAILBOX_QUEUES, ge=1, le=100_000_000)
@@ -129,11 +127,6 @@ class RelaySettings(CoveySettings):
     def mailbox_path(self) -> Path:
         """The mailboxes' database."""
         return self.mailbox_file or self.identity_path.parent / "mailboxes.db"
-
-    @property
-    def mailbox_url(self) -> str:
-        """The URL of the mailboxes' database, secret; empty for the file at `mailbox_path`."""
-        return "" if self.mailbox_url_file is None else self.mailbox_url_file.get_secret_value()
 
     @property
     def mailbox_url(self) -> SecretStr | None:
