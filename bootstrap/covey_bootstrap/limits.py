@@ -25,6 +25,3 @@ REFRESHED_SECONDS: Final = 3_600.0
 
 UPKEEP_BOUND_SECONDS: Final = 120.0
 """The seed counts as stuck when it has not looked at its peers for so long."""
-
-SPARE_DESCRIPTORS: Final = 128
-"""Files and sockets beside the connections: listeners, the operations port, files being written."""

@@ -6,7 +6,6 @@ Never touches: argument parsing, protocols.
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from functools import partial
@@ -22,6 +21,7 @@ from covey_bootstrap.net.seed import Seed, open_seed
 from covey_bootstrap.remembered import RememberedPeers
 from covey_bootstrap.settings import BootstrapSettings
 from covey_bootstrap.store.peers_file import load_peers, save_peers
+from covey_core.descriptors import provide_descriptors
 from covey_core.errors import CoveyError, SettingsInvalid
 from covey_core.files import unusable
 from covey_core.health import Health, Heartbeat, State
@@ -42,7 +42,7 @@ async def run_seed(settings: BootstrapSettings, lifecycle: Lifecycle) -> None:
     Raises a `CoveyError` that says what to mend when it cannot start.
     """
     _make_folder(settings)
-    _raise_descriptor_limit(settings.max_connections)
+    provide_descriptors(settings.max_connections)
     identity = load_or_create_identity(settings.identity_path)
     network = update_network(
         settings.network_path,
@@ -121,17 +121,6 @@ def _remember(seed: Seed, peers: RememberedPeers) -> bool:
     now = time.time()
     changed = [peers.saw(entry.peer, entry.addrs, now=now) for entry in seed.servers()]
     return peers.forget_old(now=now) or any(changed)
-
-
-def _raise_descriptor_limit(connections: int) -> None:
-    """Take as many file descriptors as the connections need and the system allows; 1,024 is a common default."""
-    needed = connections + limits.SPARE_DESCRIPTORS
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    if wanted < needed:
-        _log.warning("bootstrap.descriptors.short", allowed=wanted, needed=needed)
 
 
 def _show_link(network: Network) -> None:

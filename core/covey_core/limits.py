@@ -5,6 +5,10 @@ Owns: the numbers. A component's own bounds live in its own `limits.py` in the s
 
 from typing import Final
 
+# --- process ------------------------------------------------------------------------------------------------------
+SPARE_DESCRIPTORS: Final = 1_000
+"""Open files beside connections: databases, HTTP, the DHT's and mailboxes' own hosts, dials that are under way."""
+
 # --- wire ---------------------------------------------------------------------------------------------------------
 UVARINT_MAX_BYTES: Final = 9
 """multiformats/unsigned-varint: "implementations must restrict the size of the varint to a max of 9 bytes"."""

@@ -13,9 +13,11 @@ from functools import partial
 import trio
 from prometheus_client import CollectorRegistry
 
+from covey_core.descriptors import provide_descriptors
 from covey_core.errors import SettingsInvalid
 from covey_core.files import read_private
 from covey_core.health import Health
+from covey_core.host.limits import MAX_CONNECTIONS
 from covey_core.lifecycle import Lifecycle, run_component
 from covey_core.logs import get_logger, setup_logging
 from covey_core.metrics import CoreMetrics
@@ -46,6 +48,7 @@ def main(argv: list[str] | None = None) -> int:
 async def _run(lifecycle: Lifecycle) -> None:
     settings = load_settings(NodeSettings)
     setup_logging(level=settings.log_level, json=_wants_json(settings))
+    provide_descriptors(MAX_CONNECTIONS)
     unlock = _unlock(settings)
     if not exists(settings.home):
         await _create(settings, unlock)

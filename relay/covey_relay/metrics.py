@@ -4,15 +4,14 @@ Owns: the metrics of the circuit service. Labels come from enums, never from pee
 Never touches: the tables that are measured, the registry's exposition.
 """
 
-import resource
 from collections.abc import Callable
 from enum import Enum
-from pathlib import Path
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from covey_core.autonat import Served
+from covey_core.descriptors import descriptors_in_use
 from covey_core.wire.ahead import AheadOutcome, AheadRequest, Leave
 from covey_core.wire.report import NatPair, PunchKind, PunchOutcome, PunchTransport
 from covey_relay.circuits import CircuitEnd, CircuitRefusal
@@ -20,8 +19,6 @@ from covey_relay.reservations import ReservationRefusal
 
 _DURATION_BUCKETS: Final = (1, 5, 15, 60, 300, 900, 3600, 7200)
 """Seconds: from a hole punch that succeeded to a circuit that was used to its end."""
-
-_FD_FOLDER: Final = Path("/proc/self/fd")
 
 
 class ReservationEvent(Enum):
@@ -171,15 +168,6 @@ class RelayMetrics:
     def carried(self, size: int) -> None:
         """Count `size` bytes passed from one end of a circuit to the other."""
         self._bytes.inc(size)
-
-
-def descriptors_in_use() -> float:
-    """Return the share of this process's file descriptors in use, 0 to 1; 0 where /proc is missing."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        return sum(1 for _ in _FD_FOLDER.iterdir()) / soft if soft > 0 else 0.0
-    except OSError:
-        return 0.0
 
 
 def _show_zeros(counter: Counter, label: str, values: type[Enum]) -> None:

@@ -4,7 +4,6 @@ Owns: the order of starting and stopping, the relay's entry in the network file,
 Never touches: argument parsing, protocols.
 """
 
-import resource
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ import trio
 from prometheus_client import CollectorRegistry
 
 from covey_core.autonat import serve_autonat
+from covey_core.descriptors import provide_descriptors
 from covey_core.errors import CoveyError, SettingsInvalid
 from covey_core.files import unusable
 from covey_core.health import Health, State
@@ -52,7 +52,7 @@ async def run_relay(settings: RelaySettings, lifecycle: Lifecycle) -> None:
     relay_metrics, dht_metrics = RelayMetrics(registry), DhtMetrics(registry)
     mailbox_metrics = MailboxMetrics(registry)
     health = Health(metrics=core_metrics)
-    _raise_descriptor_limit(settings.connections)
+    provide_descriptors(settings.connections)
     ops_host, ops_port = settings.ops_host_port
     async with trio.open_nursery() as nursery:
         await nursery.start(partial(serve_ops, host=ops_host, port=ops_port, registry=registry, health=health))
@@ -177,14 +177,3 @@ def _make_folder(settings: RelaySettings) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as exc:
         raise unusable(folder, exc) from exc
-
-
-def _raise_descriptor_limit(connections: int) -> None:
-    """Take as many file descriptors as the connections need and the system allows; 1,024 is a common default."""
-    needed = connections + limits.SPARE_CONNECTIONS
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    if wanted < needed:
-        _log.warning("relay.descriptors.short", allowed=wanted, needed=needed)
