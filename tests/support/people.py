@@ -61,6 +61,7 @@ async def running_node(
     now: Callable[[], float] | None = None,
     metrics: CoreMetrics | None = None,
     announce: tuple[str, ...] = (),
+    mailboxes: bool = False,
 ) -> AsyncIterator[Node]:
     """A node; its account is made at the first start. `listens=False` leaves it to circuits, as behind a NAT.
 
@@ -76,6 +77,7 @@ async def running_node(
         announce=announce,
         api_address="unix",
         token_file=home / "api.token",
+        mailboxes=mailboxes,
     )
     more = {"metrics": metrics} if now is None else {"metrics": metrics, "now": now}
     async with open_home(home, unlock, on_commit=on_commit) as database, open_node(database, options, **more) as node:
