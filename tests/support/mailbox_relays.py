@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,11 @@ from covey_core.wire.mailbox_codec import decode_request, encode_hello, encode_r
 from covey_node.net.mailbox import At, MailboxClient, Role
 from covey_relay.limits import MailboxLimits
 from covey_relay.mailbox.case import Case
+from covey_relay.mailbox.stores import open_store
 from covey_relay.net.known_relays import KnownRelays
 from covey_relay.net.mailbox_office import Office
 from covey_relay.service import mailboxes
-from covey_relay.service.mailboxes import open_mailboxes, sqlite_store
+from covey_relay.service.mailboxes import open_mailboxes
 from tests.support.people import empty_network
 
 BLOB = bytes(4112)
@@ -92,10 +94,9 @@ async def mailbox_relay(
         async with AsyncExitStack() as stack:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(mailboxes, "Office", _noting(relay))
+                make_store = partial(open_store, path=store, bounds=limits)
                 await stack.enter_async_context(
-                    open_mailboxes(
-                        host, identity=identity, make_store=sqlite_store(store, limits), bounds=limits, relays=known
-                    )
+                    open_mailboxes(host, identity=identity, make_store=make_store, bounds=limits, relays=known)
                 )
             yield relay
 
