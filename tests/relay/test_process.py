@@ -237,6 +237,7 @@ async def test_a_relay_joins_the_dht_and_registers_at_the_seed(tmp_path: Path, n
         ({"log_level": "loud"}, "COVEY_RELAY_LOG_LEVEL"),
         ({"mailbox": "perhaps"}, "COVEY_RELAY_MAILBOX"),
         ({"mailbox_ttl_seconds": "9999999"}, "COVEY_RELAY_MAILBOX_TTL_SECONDS"),
+        ({"mailbox_file": "/tmp/m.db", "mailbox_database": "postgresql://x/y"}, "give one of COVEY_RELAY_MAILBOX_FILE"),
     ],
 )
 def test_what_the_operator_must_mend_is_said_and_the_exit_code_is_1(

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 
 import trio
 from prometheus_client import CollectorRegistry
@@ -72,6 +73,11 @@ def store_of(settings: RelaySettings) -> Callable[[], MailboxStore]:
         bounds=settings.mailbox_limits,
         url="" if url is None else url.get_secret_value(),
     )
+
+
+def sqlite_store(path: Path, bounds: MailboxLimits) -> Callable[[], MailboxStore]:
+    """Return what opens the store in one SQLite file."""
+    return partial(open_store, path=path, bounds=bounds)
 
 
 @asynccontextmanager
