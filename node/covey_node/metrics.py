@@ -58,6 +58,34 @@ class RatchetReject(StrEnum):
     PREKEY_USED = "prekey_used"  # of a one-time pair that was used before: a relay hands pairs out twice
 
 
+class MailboxCommand(StrEnum):
+    """What a relay's mailboxes were asked."""
+
+    NEW = "new"
+    PUT = "put"
+    HAVE = "have"
+    GET = "get"
+    ACK = "ack"
+    ROT = "rot"
+    DEL = "del"
+    STOCK = "stock"
+    TAKE = "take"
+    WORK = "work"
+    OTHER = "other"
+
+
+class MailboxOutcome(StrEnum):
+    """What they answered: that it is so, why not, or nothing."""
+
+    ANSWERED = "answered"
+    AUTH = "auth"
+    QUOTA = "quota"
+    BUSY = "busy"
+    WORK = "work"
+    EMPTY = "empty"
+    UNREACHABLE = "unreachable"
+
+
 class AddressOutcome(Protocol):
     """One address of a punch, as the host tells it."""
 
@@ -171,6 +199,9 @@ class NodeMetrics:
         self._ahead = Gauge(
             "covey_ahead_days", "Days to come for which a contact record of ours lies at a relay.", registry=registry
         )
+        self._mailbox_calls = Counter(
+            "covey_mailbox_calls", "Calls at relays' mailboxes.", ["command", "outcome"], registry=registry
+        )
         self._rejects = Counter("covey_ratchet_rejects", "Packets that were not opened.", ["reason"], registry=registry)
         self._show_zeros()
 
@@ -265,6 +296,13 @@ class NodeMetrics:
         for status in (Status.QUEUED, Status.SENT, Status.STORED):
             self._outbox.labels(status=status.value).set(counts.get(status, 0))
 
+    def mailbox_called(self, command: str, outcome: str) -> None:
+        """Count a call at a relay's mailboxes and what came of it; those that were cancelled are not counted."""
+        self._mailbox_calls.labels(
+            command=_one_of(MailboxCommand, command, MailboxCommand.OTHER),
+            outcome=_one_of(MailboxOutcome, outcome, MailboxOutcome.UNREACHABLE),
+        ).inc()
+
     def ratchet_rejected(self, reason: RatchetReject) -> None:
         """Count a packet that was not opened."""
         self._rejects.labels(reason=reason.value).inc()
@@ -289,6 +327,9 @@ class NodeMetrics:
                 counter.labels(**{label: value.value})
         for via in Via:
             self._delivery.labels(via=via.value)
+        for command in (MailboxCommand.PUT, MailboxCommand.ACK):
+            for came_of_it in MailboxOutcome:
+                self._mailbox_calls.labels(command=command.value, outcome=came_of_it.value)
 
 
 def _one_of(kind: type[_Label], value: str, otherwise: _Label) -> str:

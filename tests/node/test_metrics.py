@@ -38,6 +38,7 @@ WANTED = {
     "covey_delivery_seconds": {"via"},
     "covey_outbox_messages": {"status"},
     "covey_ahead_days": set(),
+    "covey_mailbox_calls_total": {"command", "outcome"},
     "covey_ratchet_rejects_total": {"reason"},
 }
 
@@ -121,6 +122,8 @@ def test_two_hundred_peers_leave_no_trace_but_numbers(registry: CollectorRegistr
         metrics.payload(address, Direction.OUTBOUND, 1)
         metrics.nat(address, peer)
         metrics.autonat_request(f"failed for {peer}")
+        metrics.mailbox_called(peer, address)
+        metrics.mailbox_called("put", peer)
         metrics.path_established(Way(kind, address, peer))
         metrics.punch_finished(Punched(side=peer, outcome=peer, reason=address, addresses=(Address(peer, peer, peer),)))
 
@@ -184,6 +187,9 @@ def test_messages_are_told_by_the_way_they_went(registry: CollectorRegistry, met
     assert value("covey_delivery_seconds_count", {"via": "direct"}) == 2
     assert value("covey_outbox_messages", {"status": "queued"}) == 3
     assert value("covey_outbox_messages", {"status": "sent"}) == 0
+    assert value("covey_mailbox_calls_total", {"command": "put", "outcome": "quota"}) == 0
+    metrics.mailbox_called("put", "quota")
+    assert value("covey_mailbox_calls_total", {"command": "put", "outcome": "quota"}) == 1
     assert value("covey_payload_bytes_total", {"path": "lan", "dir": "outbound"}) == 4096
     assert value("libp2p_host_addrs_reachable", {"ipv": "ip4", "transport": "tcp"}) == 2
     assert value("libp2p_host_addrs_reachable", {"ipv": "ip6", "transport": "quic"}) == 0

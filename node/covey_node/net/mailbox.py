@@ -36,6 +36,8 @@ Isolation = Literal["relay", "queue"]
 
 _Key = tuple[PeerId, Role, bytes]
 
+_ANSWERED, _UNREACHABLE = "answered", "unreachable"  # besides the reasons of refusals
+
 
 class MailboxClient:
     """Calls at relays' mailboxes. `run` owns everything that is open; without it calls wait and then fail."""
@@ -48,13 +50,16 @@ class MailboxClient:
         isolation: Isolation = "relay",
         forward: bool = True,
         now: Callable[[], float] = time.time,
+        on_call: Callable[[str, str], None] = lambda _command, _outcome: None,
     ) -> None:
         """`known`: further addresses of a relay, besides the network file's and those found at rendezvous points.
 
         `forward`: send by way of another relay where one answers. `now`: Unix seconds, for the end of forward keys.
+        `on_call` hears of each call that came to an end: its command and outcome in METRICS' words.
         """
         self._network = network
         self._isolation = isolation
+        self._on_call = on_call
         self._relays = MailboxRelays(network, known)
         self._forwarding = Forwarding(self._relays, self._ask_to_forward, now=now) if forward else None
         self._links: dict[_Key, Link] = {}
@@ -89,12 +94,16 @@ class MailboxClient:
         if isinstance(command, Sub | Fwd):
             raise ProtocolViolation("subscriptions and forwarding are not calls")
         asking = Asking.of(command, seed)
+        name = type(command).__name__.lower()
         try:
-            with trio.move_on_after(limits.MAILBOX_CALL_SECONDS):
-                return await self._call(at, asking, role=role, queue=queue)
-        except CoveyError as exc:
-            raise MailboxUnreachable(str(exc)) from exc
-        raise MailboxUnreachable(f"the relay did not answer within {limits.MAILBOX_CALL_SECONDS} s")
+            with trio.fail_after(limits.MAILBOX_CALL_SECONDS):
+                answer = await self._call(at, asking, role=role, queue=queue)
+        except (CoveyError, trio.TooSlowError) as exc:
+            self._on_call(name, _UNREACHABLE)
+            slow = f"the relay did not answer within {limits.MAILBOX_CALL_SECONDS} s"
+            raise MailboxUnreachable(slow if isinstance(exc, trio.TooSlowError) else str(exc)) from exc
+        self._on_call(name, answer.reason.name.lower() if isinstance(answer, Refused) else _ANSWERED)
+        return answer
 
     async def subscribe(
         self,

@@ -15,8 +15,10 @@ from covey_node.net.mailbox import Isolation, MailboxClient
 from covey_node.service.collect_relay import Parts
 from covey_node.service.collect_use import ContactUse, Use
 from covey_node.service.collecting import Collecting
+from covey_node.service.contact_queues import ContactQueues
 from covey_node.service.incoming import Incoming
 from covey_node.service.ledger import Ledger
+from covey_node.service.newcomer import Newcomer
 from covey_node.service.own import Own
 from covey_node.store.queues import Purpose
 
@@ -29,12 +31,18 @@ class Mailboxes:
 
     client: MailboxClient | None = None
     collecting: Collecting | None = None
+    contact_queues: ContactQueues | None = None
+    newcomer: Newcomer | None = None
 
     def tasks(self) -> tuple[Task, ...]:
         """Return the tasks of the parts, by name."""
-        if self.client is None or self.collecting is None:
-            return ()
-        return (("mailboxes", self.client.run), ("collecting", self.collecting.run))
+        parts = (
+            ("mailboxes", self.client),
+            ("collecting", self.collecting),
+            ("contact_queues", self.contact_queues),
+            ("newcomer", self.newcomer),
+        )
+        return tuple((name, part.run) for name, part in parts if part is not None)
 
     def hear_of_change(self) -> tuple[Callable[[], None], ...]:
         """Return what is to be told when our network is another one."""
@@ -50,13 +58,20 @@ def make_mailboxes(
     own: Own,
     incoming: Incoming,
     path_stands: Callable[[PeerId], bool],
+    on_call: Callable[[str, str], None] = lambda _command, _outcome: None,
 ) -> Mailboxes:
     """Make the parts; nothing is asked of any relay before their tasks run.
 
-    `path_stands`: whether a device is connected to us now.
+    `path_stands`: whether a device is connected to us now. `on_call` hears of each call: its command and its outcome.
     """
     if not on:
         return Mailboxes()
-    client = MailboxClient(network, isolation=isolation)
-    uses: dict[Purpose, Use] = {Purpose.CONTACT: ContactUse(own, incoming)}
-    return Mailboxes(client, Collecting(Parts(ledger, own, client, uses), path_stands=path_stands))
+    client = MailboxClient(network, isolation=isolation, on_call=on_call)
+    contact_queues = ContactQueues(ledger, own, client, incoming)
+    uses: dict[Purpose, Use] = {
+        Purpose.CONTACT: ContactUse(own, incoming),
+        Purpose.INVITES: contact_queues,
+        Purpose.OPEN: contact_queues,
+    }
+    collecting = Collecting(Parts(ledger, own, client, uses), path_stands=path_stands)
+    return Mailboxes(client, collecting, contact_queues, Newcomer(ledger, own, client))

@@ -153,6 +153,7 @@ async def open_node(
             own=own,
             incoming=incoming,
             path_stands=lambda peer: dialer.path(peer)[0] is not PathKind.NONE,
+            on_call=insight.metrics.mailbox_called,
         )
         await addresses.note()
         for name, task in (
@@ -215,6 +216,7 @@ async def open_node(
                 state=state,
                 paths=insight.paths,
                 doctor=insight.doctor(reach, records, announce=options.announce),
+                mailboxes=mailboxes,
             )
         )
         nursery.cancel_scope.cancel()

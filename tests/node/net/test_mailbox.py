@@ -415,6 +415,26 @@ async def test_addresses_outside_the_networks_scope_are_not_dialed_on_a_contacts
             await client.call(at, m.Del(bytes(24)), role=Role.RECEIVE, seed=bytes(32), queue=b"")
 
 
+async def test_calls_are_counted_by_command_and_outcome(tmp_path: Path) -> None:
+    counted: list[tuple[str, str]] = []
+    async with mailbox_relay(NETWORK, tmp_path / "a.db", bounds={"queue_messages": 1}) as relay:
+        network = naming(NETWORK, relay)
+        async with running_client(network, on_call=lambda *call: counted.append(call)) as client:
+            queue = await new_queue(client, relay.at)
+            await queue.put(1)
+            await queue.put(2)
+            await queue.put(3, by=key("mallory"))
+            with pytest.raises(MailboxUnreachable):
+                await client.call(At(key("a").peer_id), m.Del(bytes(24)), role=Role.RECEIVE, seed=None, queue=b"")
+    assert counted == [
+        ("new", "answered"),
+        ("put", "answered"),
+        ("put", "quota"),
+        ("put", "auth"),
+        ("del", "unreachable"),
+    ]
+
+
 async def test_subscriptions_and_forwarding_are_no_calls() -> None:
     async with running_client(NETWORK) as client:
         for command in (m.Sub(bytes(24), 0), m.Fwd(b"\0\1a", b"")):
