@@ -14,6 +14,7 @@ from covey_core.identity import Identity
 from covey_core.network import Network
 from covey_core.peers import peer_id_bytes
 from covey_core.wire import mailbox as m
+from covey_node.crypto.primitives import ed25519_public
 from covey_node.crypto.replica import ReplicaKeys
 from covey_node.net.mailbox import MailboxClient, Role
 from covey_node.protocol.frames import Outcome
@@ -105,9 +106,9 @@ class Side:
         assert isinstance(answer, m.Messages), answer
         return answer.messages
 
-    async def collect(self) -> list[Outcome]:
+    async def collect(self) -> list[Outcome | None]:
         """Open and acknowledge what lies in all contact queues."""
-        outcomes: list[Outcome] = []
+        outcomes: list[Outcome | None] = []
         for queue in await self.queues():
             lying = await self.lying(queue)
             assert queue.row.send_id is not None
@@ -117,7 +118,11 @@ class Side:
             assert row is not None
             took = await self.contact_queues.take(row, packets)
             outcomes.extend(took)
-            done = [one.mid for one, what in zip(lying, took, strict=True) if what is not Outcome.RETRY_LATER]
+            done = [
+                one.mid
+                for one, what in zip(lying, took, strict=True)
+                if what is not None and what is not Outcome.RETRY_LATER
+            ]
             if done:
                 assert await self.own_call(queue, m.Ack(queue.recv_id, tuple(done))) == m.Done()
         return outcomes
@@ -125,7 +130,7 @@ class Side:
     async def own_call(self, queue: ContactQueue, command: m.Command) -> m.Answer:
         """Ask something of a contact queue as its owner."""
         return await self.client.call(
-            queue.at, command, role=Role.RECEIVE, seed=queue.row.recv_seed, queue=queue.recv_id
+            queue.at, command, role=Role.RECEIVE, seed=queue.row.recv_seed, queue=ed25519_public(queue.row.recv_seed)
         )
 
     async def people(self) -> dict[str, ContactRow]:

@@ -32,10 +32,11 @@ class Use(Protocol):
     def admit(self, tx: Tx, row: SetRow, relay: bytes) -> Admit | None:
         """Return what a new queue of the set at a relay (PeerId as multihash) asks of writers; None: not made now."""
 
-    async def take(self, row: SetRow, packets: Sequence[bytes]) -> Sequence[Outcome]:
+    async def take(self, row: SetRow, packets: Sequence[bytes]) -> Sequence[Outcome | None]:
         """Take packets that lay in the set's queues; return what became of each once that is durable.
 
-        Those with `RETRY_LATER` are given again after a while, the others are acknowledged at all relays.
+        Those with `RETRY_LATER` are given again after a while, and the relay is read no further meanwhile. Those with
+        None are left lying: this use fetches them when it wants them. The others are acknowledged at all relays.
         """
 
     def tell(self, tx: Tx, effects: Effects, row: SetRow, mailboxes: Mailboxes) -> None:
@@ -56,7 +57,7 @@ class ContactUse:
         """Admit who has the set's secret: both sides derive the key from it."""
         return None if row.secret is None else AdmitKey(ed25519_public(send_seed(row.secret, relay)))
 
-    async def take(self, row: SetRow, packets: Sequence[bytes]) -> Sequence[Outcome]:
+    async def take(self, row: SetRow, packets: Sequence[bytes]) -> Sequence[Outcome | None]:
         """Open packets as the contact's."""
         if row.contact_id is None:
             return [Outcome.NOT_A_CONTACT] * len(packets)

@@ -25,6 +25,7 @@ from covey_node.protocol.backoff import Backoff
 from covey_node.protocol.contact_set import ContactSet
 from covey_node.protocol.frames import Outcome
 from covey_node.protocol.mailboxes import Mailboxes, Replica
+from covey_node.service.contact_left import Leftovers
 from covey_node.service.contact_stocking import ContactQueue, Stocking, admission, in_step, standing
 from covey_node.service.effects import Effects
 from covey_node.service.incoming import Incoming
@@ -57,6 +58,7 @@ class ContactQueues:
         self._client = client
         self._incoming = incoming
         self._stocking = Stocking(ledger, own, client)
+        self._leftovers = Leftovers(ledger, client, self.take)
         self._due = Alarm()
         self._trouble: dict[int, _Trouble] = {}
         self._done: OrderedDict[bytes, None] = OrderedDict()  # hashes of packets that need not be opened again
@@ -64,8 +66,13 @@ class ContactQueues:
         ledger.follow(self._followed)
 
     async def run(self) -> None:
-        """Open both sets, then keep their queues in step, until cancelled."""
+        """Open both sets, then keep their queues in step and fetch what was left lying, until cancelled."""
         await self._ledger.change(self._open_sets)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._leftovers.run)
+            await self._keep_in_step()
+
+    async def _keep_in_step(self) -> None:
         while True:
             found, until = await self._ledger.read(self._look)
             self._trouble = {
@@ -88,8 +95,8 @@ class ContactQueues:
         """Return whom a new queue of a contact set lets in."""
         return None if row.secret is None else admission(tx, row.purpose, relay, row.secret, now=self._own.now())
 
-    async def take(self, _row: SetRow, packets: Sequence[bytes]) -> Sequence[Outcome]:
-        """Open what lay in a contact queue; RETRY_LATER for what stays there because of a bound of ours.
+    async def take(self, row: SetRow, packets: Sequence[bytes]) -> Sequence[Outcome | None]:
+        """Open what lay in a contact queue; None for what is left lying because of a bound of ours (contact_left.py).
 
         Each replica brings every packet: what was opened lately is not opened again.
         """
@@ -97,12 +104,13 @@ class ContactQueues:
         outcomes = dict(zip(fresh, await self._incoming.receive_unnamed(fresh) if fresh else (), strict=True))
         for packet, outcome in outcomes.items():
             if outcome is Outcome.TOO_MANY_REQUESTS:
-                outcomes[packet] = Outcome.RETRY_LATER
+                self._leftovers.note(row.id)
             elif outcome is not Outcome.RETRY_LATER:
                 self._done[packet_hash(packet)] = None
         while len(self._done) > limits.CONTACT_DONE_REMEMBERED:
             self._done.popitem(last=False)
-        return [outcomes.get(packet, Outcome.DUPLICATE) for packet in packets]
+        found = (outcomes.get(packet, Outcome.DUPLICATE) for packet in packets)
+        return [None if outcome is Outcome.TOO_MANY_REQUESTS else outcome for outcome in found]
 
     def tell(self, _tx: Tx, effects: Effects, _row: SetRow, _mailboxes: Mailboxes) -> None:
         """Queues came or went: new invites will name them, nobody else is told."""

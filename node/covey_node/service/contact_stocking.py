@@ -27,6 +27,7 @@ from covey_core.wire.mailbox import (
 )
 from covey_node import crypto, limits
 from covey_node.crypto.limits import SIGNED_AHEAD_SECONDS
+from covey_node.crypto.primitives import ed25519_public
 from covey_node.net.mailbox import At, MailboxClient, MailboxUnreachable, Role
 from covey_node.service.effects import Effects
 from covey_node.service.ledger import Ledger
@@ -185,9 +186,13 @@ class Stocking:
         await self._ledger.change(lambda tx, _: contact_stock.save(tx, change(contact_stock.load(tx, queue.row.id))))
 
     async def _call(self, queue: ContactQueue, command: Command) -> Answer:
-        return await self._client.call(
-            queue.at, command, role=Role.RECEIVE, seed=queue.row.recv_seed, queue=queue.recv_id
-        )
+        return await ask_as_owner(self._client, queue, command)
+
+
+async def ask_as_owner(client: MailboxClient, queue: ContactQueue, command: Command) -> Answer:
+    """Have a command on one of our contact queues answered; `MailboxUnreachable`."""
+    seed = queue.row.recv_seed
+    return await client.call(queue.at, command, role=Role.RECEIVE, seed=seed, queue=ed25519_public(seed))
 
 
 class NotDone(MailboxUnreachable):

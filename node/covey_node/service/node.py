@@ -28,6 +28,7 @@ from covey_node.service.conversation import Conversation
 from covey_node.service.delivery import Delivery
 from covey_node.service.doctor import Doctor
 from covey_node.service.ledger import Ledger
+from covey_node.service.mailboxes import Mailboxes
 from covey_node.service.naming import find_contact
 from covey_node.service.own import Own
 from covey_node.service.path_watch import NO_PATH, PathWatch, PeerPath
@@ -72,6 +73,7 @@ class Parts:
     state: Callable[[], str]
     paths: PathWatch
     doctor: Doctor
+    mailboxes: Mailboxes
 
 
 class Node:
@@ -80,7 +82,9 @@ class Node:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._ledger = parts.ledger
-        self._acquaintance = Acquaintance(parts.ledger, parts.own, parts.host.network)
+        self._acquaintance = Acquaintance(
+            parts.ledger, parts.own, parts.host.network, contact_queues=parts.mailboxes.contact_queues
+        )
         self._conversation = Conversation(parts.ledger, parts.own)
 
     # --- at a glance ----------------------------------------------------------------------------------------------

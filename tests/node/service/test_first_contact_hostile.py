@@ -206,7 +206,7 @@ async def test_strangers_have_so_many_requests_opened_a_minute_and_the_rest_late
         (queue,) = await of_purpose(alice, Purpose.OPEN)
         row = await set_of(alice, queue)
         junk = [bytes((1, 1, 1, number)) + bytes(16_380) for number in range(3)]
-        took = [Outcome.UNDECRYPTABLE, Outcome.UNDECRYPTABLE, Outcome.RETRY_LATER]
+        took = [Outcome.UNDECRYPTABLE, Outcome.UNDECRYPTABLE, None]
         assert await alice.contact_queues.take(row, junk) == took
         clock[0] += 61
         again = await alice.contact_queues.take(row, junk)
@@ -226,7 +226,7 @@ async def test_a_full_list_of_requests_leaves_further_ones_at_the_relay(
             away_side(tmp_path / "eve", network, running=()) as eve,
         ):
             envelopes = [request_by(side, bundle) for side in (bob, eve)]
-        assert await alice.contact_queues.take(row, envelopes) == [Outcome.ACCEPTED, Outcome.RETRY_LATER]
+        assert await alice.contact_queues.take(row, envelopes) == [Outcome.ACCEPTED, None]
         await alice.acquaintance.answer("bob", accept=False)
         assert await alice.contact_queues.take(row, envelopes) == [Outcome.DUPLICATE, Outcome.ACCEPTED]
         assert (await alice.people())["eve"].state is ContactState.INCOMING
