@@ -104,7 +104,7 @@ async def test_a_second_address_is_not_dialed_while_the_first_is_quick(public: N
             for _ in range(5):
                 await alice.connect(bob.peer_id, bob.addrs)
                 assert [one.transport for one in bob.connections()] == ["tcp"]
-                assert bob._swarm._upgrading == 0
+                assert bob._swarm.incoming.upgrading == 0
                 await alice.disconnect(bob.peer_id)
                 await until_gone(bob)
 
@@ -170,7 +170,7 @@ async def test_ip6_and_two_ports_and_announced_addresses(public: Network) -> Non
                 assert (kind, ip) == (("ip6", "::1") if "ip6" in address else ("ip4", "127.0.0.1"))
                 assert int(port) > 0
                 assert seen.transport == ("ws" if "/ws" in address else "tcp")
-                assert bob._swarm._per_ip == {"::/56" if "ip6" in address else "127.0.0.1": 1}
+                assert bob._swarm.incoming.per_ip == {"::/56" if "ip6" in address else "127.0.0.1": 1}
                 await alice.disconnect(bob.peer_id)
                 await until_gone(bob)
             assert carol.addrs == tuple(f"{one}/p2p/{carol.peer_id}" for one in announced)

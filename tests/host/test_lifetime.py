@@ -55,8 +55,8 @@ async def test_a_thousand_connections_come_and_go_and_leave_nothing(public: Netw
             assert await settled(before) <= before
             assert descriptors() <= open_files + 2
             assert bob._swarm.counts.open_connections == 0
-            assert not bob._swarm._per_ip
-            assert bob._swarm._upgrading == 0
+            assert not bob._swarm.incoming.per_ip
+            assert bob._swarm.incoming.upgrading == 0
             assert not alice._dials._dialing
 
 

@@ -78,7 +78,7 @@ async def test_the_ports_are_free_as_soon_as_the_connection_is_closed(public: Ne
                 await closer.disconnect((bob if closer is alice else alice).peer_id)
                 await until_gone(alice)
                 await until_gone(bob)
-                while alice._swarm._per_ip or bob._swarm._per_ip:
+                while alice._swarm.incoming.per_ip or bob._swarm.incoming.per_ip:
                     await trio.lowlevel.checkpoint()
                 assert not held(port_of(alice.addrs[0]), port_of(bob.addrs[0])), f"turn {turn}"
 

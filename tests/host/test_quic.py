@@ -287,7 +287,7 @@ async def test_handshakes_are_bounded_with_those_of_all_other_transports(
         with udp_socket() as plain:
             for _ in range(10):
                 plain.sendto(first_datagram(), ("127.0.0.1", port_of(bob)))
-            await until(lambda: bob._swarm._upgrading == 3)
+            await until(lambda: bob._swarm.incoming.upgrading == 3)
             await until(lambda: len(endpoint._unproven) == 3)
 
 
@@ -337,7 +337,7 @@ async def test_nothing_is_left_of_200_connections(public: Network) -> None:
             endpoint = quic_of(host)._listening[0]
             assert endpoint._by_cid == {}
             assert endpoint._unproven == set()
-            assert host._swarm._per_ip == {}
+            assert host._swarm.incoming.per_ip == {}
 
 
 async def test_sockets_close_with_the_host(public: Network) -> None:

@@ -114,8 +114,8 @@ def _build(
         keys,
         tasks=tasks,
         liveness=(config.liveness_interval_seconds, config.liveness_timeout_seconds),
-        may_accept=swarm.may_accept,
-        serve=swarm.serve_quic,
+        may_accept=swarm.incoming.may_accept,
+        serve=swarm.incoming.serve_quic,
     )
     node = LibP2PHost(
         swarm,

@@ -1,34 +1,30 @@
-"""The table of connections: who may come in, how dials are made, how every connection ends.
+"""The table of connections: how dials are made, how bytes become connections, how every connection ends.
 
 Owns: libp2p's Swarm with our own rules in place of its resource manager, pruner, auto-connector, retries, negative
 cache and health monitor (docs/adr/0001 and 0004 say what each did when measured). Spec: docs/spec/host.md.
-Never touches: protocols, admission.
+Never touches: who may come in (incoming.py), protocols, admission.
 """
 
-import math
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Any, Final, Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
 
 import structlog
 import trio
 from libp2p.abc import IMuxedConn, INetConn, INetStream, IPeerStore, IRawConnection, ITransport
 from libp2p.io.abc import ReadWriteCloser
 from libp2p.network.config import ConnectionConfig, RetryConfig
-from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.network.exceptions import SwarmException
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
-from covey_core.host import addresses, duplicates, limits, outgoing, tcp, transports
+from covey_core.host import addresses, duplicates, limits, outgoing, tcp
 from covey_core.host.connection import Connection
 from covey_core.host.contained import Contained, kind_of, note_unforeseen, place_of, shielded
 from covey_core.host.counts import Counts
+from covey_core.host.incoming import Incoming, Window
 from covey_core.host.names import Names
 from covey_core.host.quic import Quic
-from covey_core.host.quic_connection import QuicMuxed
 from covey_core.host.upgrader import NoiseYamuxUpgrader
 from covey_core.metrics import Unforeseen
 
@@ -37,33 +33,6 @@ _log: Final = structlog.get_logger("covey.host")
 
 class WrongPeer(SwarmException):
     """A handshake succeeded, with another peer than the expected one."""
-
-
-class Window(Protocol):
-    """A time in which one peer is dialed from both sides (punch.py)."""
-
-    @property
-    def target(self) -> ID:
-        """Who is dialed."""
-        ...
-
-    @property
-    def is_client(self) -> bool:
-        """Whether we are the dialer of the handshakes, whoever dialed."""
-        ...
-
-    @property
-    def ips(self) -> frozenset[str]:
-        """Where the peer is dialed."""
-        ...
-
-    def tcp_handshake(self) -> AbstractContextManager[None]:
-        """Say that a TCP connection stands and is being upgraded, for the length of the block."""
-        ...
-
-    def met(self, connection: Connection) -> None:
-        """Hear of a new connection, whoever's it is."""
-        ...
 
 
 class CoveySwarm(Swarm):
@@ -106,11 +75,9 @@ class CoveySwarm(Swarm):
         self._tasks = tasks
         self._max_connections = max_connections
         self._names = names
-        self._max_per_ip = max_connections_per_ip
-        self._per_ip: Counter[str] = Counter()
-        self._upgrading = 0
         self._dials = trio.CapacityLimiter(limits.MAX_DIALS)
         self.counts: Final = counts
+        self.incoming: Final = Incoming(self, max_connections=max_connections, max_per_ip=max_connections_per_ip)
         self.quic: Quic | None = None
         self.keeps_both: Final = keeps_both
         self.keeps_both_to: Final[set[ID]] = set()
@@ -141,89 +108,7 @@ class CoveySwarm(Swarm):
 
         Upstream's handler returned only at shutdown: after 250 connections in its life a default host took no more.
         """
-        remote = transports.remote_address(read_write_closer, maddr)
-        if not await self._live_counted(remote, lambda: self._live(read_write_closer, maddr, remote)):
-            with shielded(limits.CLOSE_SECONDS), Contained():
-                await read_write_closer.close()
-
-    async def serve_quic(self, muxed: QuicMuxed) -> None:
-        """Serve one accepted QUIC connection, from its handshake on, and return when it has ended."""
-        await self._live_counted(muxed.remote, lambda: self._live_quic(muxed))
-
-    def may_accept(self, ip: str) -> bool:
-        """Whether one more connection from this IP may come in now; one that may not is counted."""
-        if self._is_full(addresses.ip_group(ip)):
-            self.counts.refused(inbound=True)
-            return False
-        return True
-
-    async def _live_counted(self, remote: Multiaddr, live: Callable[[], Awaitable[None]]) -> bool:
-        """Run an accepted connection if there is room for it; False when there is none."""
-        ip = addresses.ip_of(remote)
-        group = addresses.ip_group(ip) if ip else "unknown"
-        if self._is_full(group):
-            self.counts.refused(inbound=True)
-            return False
-        self._per_ip[group] += 1
-        try:
-            with Contained() as outcome:
-                await live()
-            if outcome.error is not None:
-                _log.debug("host.upgrade.failed", error=kind_of(outcome.error))
-        finally:
-            self._per_ip[group] -= 1
-            if not self._per_ip[group]:
-                del self._per_ip[group]
-        return True
-
-    def _is_full(self, group: str) -> bool:
-        return (
-            self._upgrading >= limits.MAX_UPGRADES
-            or self._per_ip[group] >= self._max_per_ip
-            or len(self.get_connections()) + self._upgrading >= self._max_connections
-        )
-
-    async def _live(self, closer: ReadWriteCloser, listener: Multiaddr, remote: Multiaddr) -> None:
-        with trio.CancelScope() as scope, ExitStack() as handshake:
-            scope.deadline = trio.current_time() + limits.UPGRADE_SECONDS
-            handshake.enter_context(self._counted_upgrade())
-            async with transports.carried(closer, listener) as stream:
-                connection = await self._accept(stream, remote)
-                scope.deadline = math.inf
-                handshake.close()
-                await connection.event_closed.wait()
-
-    async def _accept(self, stream: ReadWriteCloser, remote: Multiaddr) -> Connection:
-        """Upgrade an accepted connection, as its listener; but as its dialer where a peer punches and waits for us.
-
-        The SYN of the side that is not the client came before ours left, so that it met our listener, not our dial.
-        """
-        ip = addresses.ip_of(remote)
-        punch = next((one for one in self.punches if one.is_client and ip in one.ips), None)
-        if punch is None or not isinstance(stream, tcp.TcpBytes):
-            raw = RawConnection(stream, initiator=False, addresses=[remote])
-            return await self._upgrade(raw, None, from_listen_port=True)
-        with punch.tcp_handshake():
-            is_dialer = not await stream.speaks_first(limits.SILENCE_SECONDS)
-            if is_dialer and punch not in self.punches:
-                raise SwarmException("another dial of that punch was quicker")
-            raw = RawConnection(stream, initiator=is_dialer, addresses=[remote])
-            return await self._upgrade(raw, punch.target if is_dialer else None, punched=is_dialer)
-
-    async def _live_quic(self, muxed: QuicMuxed) -> None:
-        with self._counted_upgrade(), trio.fail_after(limits.UPGRADE_SECONDS):
-            if await muxed.proven() == self.self_id:
-                raise SwarmException("this host itself dialed")
-            connection = await self.add_conn(muxed, "inbound", from_listen_port=True)
-        await connection.event_closed.wait()
-
-    @contextmanager
-    def _counted_upgrade(self) -> Iterator[None]:
-        self._upgrading += 1
-        try:
-            yield
-        finally:
-            self._upgrading -= 1
+        await self.incoming.serve(read_write_closer, maddr)
 
     # --- going out ------------------------------------------------------------------------------------------------
 
@@ -265,20 +150,14 @@ class CoveySwarm(Swarm):
     ) -> Connection:
         """Make a connection of a byte stream, as its dialer."""
         del pre_scope
-        return await self._upgrade(raw_conn, peer_id)
+        return await self.upgrade(raw_conn, peer_id)
 
     async def upgrade_inbound_raw_conn(self, raw_conn: IRawConnection, maddr: Multiaddr) -> IMuxedConn:
         """Make a connection of a byte stream, as its listener."""
         del maddr
-        return (await self._upgrade(raw_conn, None)).muxed_conn
+        return (await self.upgrade(raw_conn, None)).muxed_conn
 
     async def upgrade(
-        self, raw: IRawConnection, peer_id: ID | None, *, expected: ID | None = None, punched: bool = False
-    ) -> Connection:
-        """Make a connection of a byte stream: as dialer of `peer_id`, or without it as listener of `expected`."""
-        return await self._upgrade(raw, peer_id, expected=expected, punched=punched)
-
-    async def _upgrade(
         self,
         raw: IRawConnection,
         peer_id: ID | None,
@@ -287,6 +166,7 @@ class CoveySwarm(Swarm):
         expected: ID | None = None,
         punched: bool = False,
     ) -> Connection:
+        """Make a connection of a byte stream: as dialer of `peer_id`, or without it as listener of `expected`."""
         done = False
         from_listen_port = from_listen_port or tcp.from_listen_port(raw)
         try:
