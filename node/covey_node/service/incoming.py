@@ -1,33 +1,24 @@
-"""Packets become contents: opened, applied and remembered in one transaction, then acknowledged.
+"""Packets that came, handed to what opens them, a batch in one transaction; then they may be acknowledged.
 
-Owns: which session opens a packet, duplicates, first contacts. Spec: docs/spec/chat.md, docs/spec/e2ee.md.
-Never touches: sockets. What a content does is applying.py's business.
+Owns: the three ways in (a device's stream, a contact's mailbox, a contact queue) and how much strangers may ask.
+Spec: docs/spec/chat.md, docs/spec/first-contact.md. Never touches: sockets, sessions (opening.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 
-from covey_core.errors import ProtocolViolation
 from covey_core.peers import PeerId, public_key_of
-from covey_node import crypto, limits
+from covey_node import limits
 from covey_node.metrics import RatchetReject
 from covey_node.protocol.allowance import Allowance
-from covey_node.protocol.contents import Receipt, content_id_of, decode_content
 from covey_node.protocol.frames import Outcome
 from covey_node.protocol.paths import PathKind
-from covey_node.protocol.status import ContactState
-from covey_node.service import applying
-from covey_node.service.effects import Effects, Wake
+from covey_node.service.effects import Effects
 from covey_node.service.ledger import Ledger
+from covey_node.service.opening import Opener
 from covey_node.service.own import Own
-from covey_node.service.people import note_devices
-from covey_node.service.sealing import packet_hash, rank_accepted, received_on
-from covey_node.store import account, contact_stock, contacts, devices, receipts, received, replay, sessions
-from covey_node.store.contacts import ContactRow
 from covey_node.store.errors import StoreFull
-from covey_node.store.sessions import SessionRow
 from covey_node.store.tx import Tx
 
 
@@ -82,7 +73,7 @@ class Incoming:
         is owed a receipt before the user has agreed to talk.
         """
 
-        def take(opener: _Opener, blob: bytes) -> Outcome:
+        def take(opener: Opener, blob: bytes) -> Outcome:
             if not self._unnamed.take(None, now=self._own.now()):
                 return Outcome.TOO_MANY_REQUESTS
             return opener.take_unnamed(blob)
@@ -90,13 +81,13 @@ class Incoming:
         return await self._receive(PathKind.MAILBOX.value, blobs, take)
 
     async def _receive(
-        self, path: str, blobs: Sequence[bytes], take: Callable[[_Opener, bytes], Outcome]
+        self, path: str, blobs: Sequence[bytes], take: Callable[[Opener, bytes], Outcome]
     ) -> list[Outcome]:
         rejects: list[RatchetReject] = []
 
         def take_all(tx: Tx, effects: Effects) -> list[Outcome]:
             rejects.clear()
-            opener = _Opener(tx, effects, self._own, self._strangers, path, rejects)
+            opener = Opener(tx, effects, self._own, self._strangers, path, rejects)
             return [take(opener, blob) for blob in blobs]
 
         try:
@@ -106,210 +97,3 @@ class Incoming:
         for reason in rejects:
             self._rejected(reason)
         return outcomes
-
-
-class _Opener:
-    """Packets that came over one path, inside one transaction; `rejects` takes why some were not opened."""
-
-    def __init__(
-        self,
-        tx: Tx,
-        effects: Effects,
-        own: Own,
-        strangers: Allowance,
-        path: str,
-        rejects: list[RatchetReject],
-    ) -> None:
-        self._tx = tx
-        self._effects = effects
-        self._own = own
-        self._strangers = strangers
-        self._path = path
-        self._rejects = rejects
-        self._now = own.now()
-        self._device_key = self._account = b""  # whose packet is looked at
-        self._content_id: bytes | None = None  # of what was in it, where a receipt may answer it
-
-    def take(self, device_key: bytes, blob: bytes) -> Outcome:
-        """Open a packet that a device handed in, apply, remember. Nothing is written unless it is authentic."""
-        digest = packet_hash(blob)
-        self._device_key = device_key
-        if received.outcome(self._tx, device_key, digest) is not None:
-            return Outcome.DUPLICATE
-        return self._open(digest, blob, self._contacts_of_device, sender=device_key)
-
-    def take_mail(self, contact_id: int, blob: bytes) -> Outcome:
-        """Do the same for a packet from a contact's mailbox; a device is owed a receipt for what it has delivered."""
-        contact = contacts.get(self._tx, contact_id)
-        if contact is None or contact.state is ContactState.BLOCKED:
-            return Outcome.NOT_A_CONTACT
-        digest = packet_hash(blob)
-        for key in devices.keys(self._tx, contact_id):
-            if received.outcome(self._tx, key, digest) is not None:
-                self._owe_receipt(contact_id, key, digest)
-                return Outcome.DUPLICATE
-        outcome = self._open(digest, blob, lambda: [contact], sender=None)
-        if outcome.delivered:
-            self._owe_receipt(contact_id, self._device_key, digest)
-        return outcome
-
-    def take_unnamed(self, blob: bytes) -> Outcome:
-        """Do the same for an envelope from a contact queue, by anybody."""
-        digest = packet_hash(blob)
-        outcome = self._open(digest, blob, None, sender=None)
-        contact = None if not outcome.delivered else contacts.by_account(self._tx, self._account)
-        if contact is not None and contact.state in applying.TALKING:
-            self._owe_receipt(contact.id, self._device_key, digest)
-        return outcome
-
-    def _open(
-        self, digest: bytes, blob: bytes, people: Callable[[], list[ContactRow]] | None, *, sender: bytes | None
-    ) -> Outcome:
-        """Open a new packet of one of these people (None: of anybody); `sender`: of this device, None for any."""
-        self._content_id = None
-        try:
-            kind = crypto.packet_kind(blob)
-            first = kind is crypto.PacketKind.FIRST_CONTACT
-            if first:
-                outcome = self._first_contact(blob, digest, people, sender)
-            else:
-                outcome = Outcome.NOT_A_CONTACT if people is None else self._established(blob, people, sender)
-        except (crypto.Undecryptable, ProtocolViolation) as exc:
-            return self._reject(_reason(exc))
-        if outcome.delivered:
-            received.note(
-                self._tx,
-                self._device_key,
-                digest,
-                outcome=outcome.name,
-                now=self._now,
-                content_id=self._content_id,
-            )
-        return outcome
-
-    def _owe_receipt(self, contact_id: int, device_key: bytes, digest: bytes) -> None:
-        content_id = received.to_answer(self._tx, device_key, digest, now=self._now)
-        if content_id is not None:
-            spread = limits.RECEIPT_SECONDS_MAX - limits.RECEIPT_SECONDS_MIN
-            jitter = int.from_bytes(self._own.rng(2), "big") / 0xFFFF * spread
-            due_at = self._now + limits.RECEIPT_SECONDS_MIN + jitter
-            receipts.owe(self._tx, contact_id, device_key, content_id, due_at=due_at)
-
-    def _established(self, packet: bytes, of: Callable[[], list[ContactRow]], sender: bytes | None) -> Outcome:
-        people = of()
-        if people and self._asks_too_often(people):
-            return Outcome.TOO_MANY_REQUESTS
-        reason = RatchetReject.NO_KEY
-        for contact in people:
-            for row in self._sessions(contact.id, sender):
-                try:
-                    session, plaintext = crypto.Session.decode(row.state).decrypt(packet, now=self._now)
-                except crypto.Undecryptable as exc:
-                    reason = reason if reason is not RatchetReject.NO_KEY else _reason(exc)
-                    continue
-                self._device_key = row.device_key
-                received_on(self._tx, row, session, now=self._now)
-                return self._apply(contact, plaintext)
-        return self._reject(reason) if people else Outcome.NOT_A_CONTACT
-
-    def _sessions(self, contact_id: int, sender: bytes | None) -> Iterator[SessionRow]:
-        for key in devices.keys(self._tx, contact_id) if sender is None else (sender,):
-            yield from sessions.of_device(self._tx, contact_id, key)
-
-    def _first_contact(
-        self, envelope: bytes, digest: bytes, of: Callable[[], list[ContactRow]] | None, sender: bytes | None
-    ) -> Outcome:
-        if of is not None and self._asks_too_often(of()):
-            return Outcome.TOO_MANY_REQUESTS
-        prekeys = crypto.Prekeys.decode(account.prekeys(self._tx))
-        first = crypto.unseal(self._own.local, prekeys, envelope)
-        if sender is None and of is not None and not any(contact.account_key == first.account for contact in of()):
-            return self._reject(RatchetReject.MALFORMED)  # a contact's mailbox with somebody else's envelope
-        if sender is not None and first.device.ed25519 != sender:
-            return self._reject(RatchetReject.MALFORMED)  # somebody hands in another device's envelope
-        self._device_key, self._account = first.device.ed25519, first.account
-        if of is None and received.outcome(self._tx, self._device_key, digest) is not None:
-            return Outcome.DUPLICATE
-        known = sessions.by_base_key(self._tx, first.base_key_hash)
-        if known is not None:
-            contact = contacts.get(self._tx, known.contact_id)
-            session, plaintext = crypto.Session.decode(known.state).decrypt(first.packet, now=self._now)
-            if contact is None or contact.state is ContactState.BLOCKED:
-                return Outcome.NOT_A_CONTACT
-            received_on(self._tx, known, session, now=self._now)
-            return self._apply(contact, plaintext)
-        if replay.seen(self._tx, first.base_key_hash):
-            return self._reject(RatchetReject.REPLAYED)
-        pair = contact_stock.pair(self._tx, first.one_time_id)
-        if pair is None and contact_stock.was_used(self._tx, first.one_time_id):
-            return self._reject(RatchetReject.PREKEY_USED)
-        if pair is not None:
-            prekeys = prekeys.holding(crypto.OneTimePair.decode(pair))
-        accepted = first.accept(self._own.local, prekeys, now=self._now)
-        found = self._sender(first, accepted)
-        if isinstance(found, Outcome):
-            return found
-        note_devices(self._tx, self._effects, found, first.devices, now=self._now)
-        replay.remember(self._tx, first.base_key_hash, until=accepted.remember_until)
-        account.set_prekeys(self._tx, accepted.prekeys.encode())
-        if pair is not None:
-            contact_stock.use(self._tx, first.one_time_id, now=self._now)
-            self._effects.invites = True  # the stock may be low
-        row = rank_accepted(self._tx, found.id, accepted.session, now=self._now)
-        sessions.add(self._tx, replace(row, last_received_at=self._now))
-        return self._apply(found, accepted.plaintext)
-
-    def _sender(self, first: crypto.FirstContact, accepted: crypto.Accepted) -> ContactRow | Outcome:
-        contact = contacts.by_account(self._tx, first.account)
-        if contact is not None and contact.state is ContactState.BLOCKED:
-            return Outcome.NOT_A_CONTACT
-        try:
-            content = decode_content(accepted.plaintext)
-        except ProtocolViolation:  # a contact's session goes on without it, a stranger's does not begin
-            return contact if contact is not None and contact.state in applying.TALKING else Outcome.NOT_A_CONTACT
-        return applying.admit(self._tx, self._own, first.account, contact, content)
-
-    def _apply(self, contact: ContactRow, plaintext: bytes) -> Outcome:
-        if self._path != PathKind.MAILBOX:  # a mailbox tells nothing of where its sender is now
-            contacts.seen(self._tx, contact.id, now=self._now)
-            self._effects.lane(contact.id, self._device_key, Wake.SEEN)
-        contact = contacts.get(self._tx, contact.id) or contact
-        try:
-            content = decode_content(plaintext)
-        except ProtocolViolation:
-            self._content_id = content_id_of(plaintext)
-            return Outcome.ACCEPTED  # authentic and unusable: it must not come again
-        self._content_id = None if isinstance(content.body, Receipt) else content.message_id
-        return applying.apply(
-            self._tx, self._effects, self._own, contact, content, path=self._path, device_key=self._device_key
-        )
-
-    def _reject(self, reason: RatchetReject) -> Outcome:
-        self._rejects.append(reason)
-        return Outcome.UNDECRYPTABLE
-
-    def _asks_too_often(self, people: list[ContactRow]) -> bool:
-        """Count what comes from a device of nobody with whom we agreed to talk; whether that is over the bound."""
-        if any(contact.state in applying.TALKING for contact in people):
-            return False
-        return not self._strangers.take(self._device_key, now=self._now)
-
-    def _contacts_of_device(self) -> list[ContactRow]:
-        """Return the contacts whose signed list names this device; an account may name one that is not its own."""
-        rows = [
-            contacts.get(self._tx, device.contact_id)
-            for device in devices.with_key(self._tx, self._device_key)
-            if device.revoked_at is None
-        ]
-        return [row for row in rows if row is not None and row.state is not ContactState.BLOCKED]
-
-
-def _reason(error: crypto.Undecryptable | ProtocolViolation) -> RatchetReject:
-    match error:
-        case crypto.MessageKeyGone():
-            return RatchetReject.REPLAYED
-        case crypto.SkippedTooFar():
-            return RatchetReject.SKIPPED_TOO_FAR
-        case crypto.Undecryptable():
-            return RatchetReject.NO_KEY
-    return RatchetReject.MALFORMED
