@@ -62,7 +62,11 @@ class ReplicaKeys:
 
     def mid(self, packet: bytes) -> bytes:
         """Return the packet's id here, 16 bytes: the same each time, and random to who lacks the secret."""
-        return hmac.digest(self._id_key, hashlib.sha256(packet).digest(), "sha256")[:MID_BYTES]
+        return self.mid_of(hashlib.sha256(packet).digest())
+
+    def mid_of(self, packet_hash: bytes) -> bytes:
+        """Return the same from the packet's SHA-256 (32 bytes)."""
+        return hmac.digest(self._id_key, packet_hash, "sha256")[:MID_BYTES]
 
     def seal(self, packet: bytes) -> bytes:
         """Return the packet's blob here, 16 bytes longer; the same each time. `ProtocolViolation` for an odd size."""

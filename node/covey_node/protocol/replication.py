@@ -110,6 +110,11 @@ class Replica:
         return len(self._waiting) + len(self._under_way)
 
     @property
+    def busy(self) -> bool:
+        """Whether an answer is awaited."""
+        return bool(self._under_way) or self._checking
+
+    @property
     def not_before(self) -> float:
         """When the pause ends; 0 without one."""
         return max(self.relay.not_before, self.own.not_before)
@@ -190,12 +195,14 @@ class Replica:
         self._put_back(deliveries, now)
         return self.own.failed(reason, now=now, jitter=jitter)
 
-    def checked(self, *, now: float, jitter: float) -> bool:
-        """It was asked for everything; what it had lost has been queued. True when it had failed before."""
+    def checked(self, *, now: float, jitter: float, answered: bool = True) -> bool:
+        """It was asked for everything; what it had lost has been queued. True when it had failed before.
+
+        Where nothing was to be asked for it has not `answered`, and its pause goes on.
+        """
         self._checking = False
-        had_failed = self.relay.over() | self.own.over()
         self.check_at = next_check(now, jitter=jitter)
-        return had_failed
+        return answered and self.relay.over() | self.own.over()
 
     def check_failed(self) -> None:
         """It could not be asked; the failure was told as any other. It is asked once it works."""

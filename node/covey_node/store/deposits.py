@@ -54,26 +54,26 @@ class Place:
     send_id: bytes = field(repr=False)
 
 
-def missing(tx: Tx, place: Place, *, after: int, limit: int) -> tuple[int, ...]:
-    """Return up to `limit` deliveries with ids over `after` whose packet does not lie at this replica, in order."""
+def missing(tx: Tx, place: Place, *, after: int, limit: int) -> tuple[tuple[int, float], ...]:
+    """Return up to `limit` (delivery, queued at) with ids over `after` that do not lie at this replica, in order."""
     rows = tx.all(
-        "SELECT id FROM deliveries WHERE contact_id = ? AND device_key = ? AND id > ? AND packet IS NOT NULL "
-        "AND NOT EXISTS (SELECT 1 FROM deposits WHERE delivery = deliveries.id AND relay = ? "
+        "SELECT id, created_at FROM deliveries WHERE contact_id = ? AND device_key = ? AND id > ? "
+        "AND packet IS NOT NULL AND NOT EXISTS (SELECT 1 FROM deposits WHERE delivery = deliveries.id AND relay = ? "
         "AND stored_at IS NOT NULL) ORDER BY id LIMIT ?",
         (place.contact_id, place.device_key, after, place.relay, limit),
     )
-    return tuple(int(row[0]) for row in rows)
+    return tuple((int(row[0]), float(row[1])) for row in rows)
 
 
-def lying(tx: Tx, place: Place, *, after: int, limit: int) -> tuple[int, ...]:
-    """Return up to `limit` deliveries with ids over `after` whose packet was stored at this replica, in order."""
+def lying(tx: Tx, place: Place, *, after: int, limit: int) -> tuple[tuple[int, bytes], ...]:
+    """Return up to `limit` (delivery, packet hash) with ids over `after` that were stored at this replica, in order."""
     rows = tx.all(
-        "SELECT id FROM deliveries WHERE contact_id = ? AND device_key = ? AND id > ? AND packet IS NOT NULL "
-        "AND EXISTS (SELECT 1 FROM deposits WHERE delivery = deliveries.id AND relay = ? "
+        "SELECT id, packet_hash FROM deliveries WHERE contact_id = ? AND device_key = ? AND id > ? "
+        "AND packet IS NOT NULL AND EXISTS (SELECT 1 FROM deposits WHERE delivery = deliveries.id AND relay = ? "
         "AND stored_at IS NOT NULL) ORDER BY id LIMIT ?",
         (place.contact_id, place.device_key, after, place.relay, limit),
     )
-    return tuple(int(row[0]) for row in rows)
+    return tuple((int(row[0]), bytes(row[1])) for row in rows)
 
 
 def packets(tx: Tx, row_ids: Sequence[int]) -> tuple[Waiting, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -188,7 +189,7 @@ class World:
                 MessageRow(contact_id, True, os.urandom(16), "text", b"content", "text", now, Status.QUEUED, now),
             )
             assert message is not None
-            packet = os.urandom(32)
+            packet = os.urandom(4096)
             deliveries.enqueue(
                 tx,
                 contact_id=contact_id,
@@ -197,7 +198,7 @@ class World:
                 message_row=message.id,
                 content=b"content",
                 packet=packet,
-                packet_hash=packet,
+                packet_hash=hashlib.sha256(packet).digest(),
             )
             if drop_first:
                 effects.drop(contact_id)

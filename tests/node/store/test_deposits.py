@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 import pytest
 
@@ -100,7 +101,7 @@ def test_a_message_is_stored_from_a_quorum_on_and_never_goes_back(
     assert copies_of(connection, waiting) == Copies(2, 3)
     for number in (0, 1):
         gone = connection.run(
-            lambda tx, at=number: deposits.lost(tx, place(bob, at), [waiting.id], now=9.0, reason="home lost it")
+            partial(deposits.lost, place=place(bob, number), gone=[waiting.id], now=9.0, reason="home lost it")
         )
         assert gone == (waiting.message_row,)
     assert connection.run(lambda tx: deposits.lost(tx, place(bob, 0), [waiting.id], now=9.0, reason="again")) == ()
@@ -131,13 +132,14 @@ def test_what_is_missing_and_what_lies_at_a_replica_is_found_in_order(connection
         deposits.stored(tx, place(bob, 1), laid(made[0]), now=2.0)
         return made
 
-    ids = [row.id for row in connection.run(fill)]
+    made = connection.run(fill)
+    ids = [row.id for row in made]
 
     def look(tx: Tx) -> None:
         first = place(bob, 0)
-        assert deposits.missing(tx, first, after=0, limit=9) == (ids[0], ids[2], ids[4])
-        assert deposits.missing(tx, first, after=ids[0], limit=1) == (ids[2],)
-        assert deposits.lying(tx, first, after=0, limit=9) == (ids[1], ids[3])
+        assert deposits.missing(tx, first, after=0, limit=9) == tuple((at, 1.0) for at in (ids[0], ids[2], ids[4]))
+        assert deposits.missing(tx, first, after=ids[0], limit=1) == ((ids[2], 1.0),)
+        assert deposits.lying(tx, first, after=0, limit=9) == tuple((ids[at], laid(made[at])[0][1]) for at in (1, 3))
         assert deposits.lying(tx, place(bob, 2), after=0, limit=9) == ()
         assert [row.delivery for row in deposits.packets(tx, [ids[3], ids[0], ids[4] + 1])] == [ids[3], ids[0]]
         assert len(deposits.messages_at(tx, first, limit=9)) == 4
@@ -150,7 +152,7 @@ def test_another_set_counts_only_the_queues_that_are_still_in_it(
     connection: Connection, bob: ContactRow, waiting: DeliveryRow
 ) -> None:
     for number in range(3):
-        connection.run(lambda tx, at=number: deposits.stored(tx, place(bob, at), laid(waiting), now=2.0))
+        connection.run(partial(deposits.stored, place=place(bob, number), laid=laid(waiting), now=2.0))
     assert copies_of(connection, waiting) == Copies(3, 3)
     moved = a_set(2, (RELAYS[3], RELAYS[1], RELAYS[2]))
     assert connection.run(lambda tx: peer_mailboxes.save(tx, bob.id, DEVICE, moved))
@@ -209,7 +211,7 @@ def test_a_receipt_ends_when_a_quorum_has_it_for_nobody_acknowledges_it(
     receipt, other = connection.run(lambda tx: [put(tx, None), put(tx, b"c" * 16)])
     for number in range(2):
         assert connection.read(lambda tx: deliveries.get(tx, receipt.id)) is not None
-        connection.run(lambda tx, at=number: deposits.stored(tx, place(bob, at), laid(receipt) + laid(other), now=2.0))
+        connection.run(partial(deposits.stored, place=place(bob, number), laid=laid(receipt) + laid(other), now=2.0))
     assert connection.read(lambda tx: deliveries.get(tx, receipt.id)) is None
     assert connection.read(lambda tx: deliveries.with_content(tx, bob.id, DEVICE, b"c" * 16)) == (other.id,)
     assert connection.read(lambda tx: deliveries.with_content(tx, bob.id, OTHER, b"c" * 16)) == ()
@@ -270,6 +272,6 @@ def test_contents_that_wait_since_before_mailboxes_get_their_ids(path: object) -
 
     connection.run(fill)
     migrate(connection, STEPS[: STEPS.index(step_3) + 1])
-    found = connection.read(lambda tx: dict(tx.all("SELECT id, content_id FROM deliveries")))
+    found: dict[int, bytes | None] = connection.read(lambda tx: dict(tx.all("SELECT id, content_id FROM deliveries")))
     assert found == {1: b"1" * 16, 7: b"t" * 16, 8: None, 9: None}
     connection.close()

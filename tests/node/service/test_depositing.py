@@ -1,0 +1,292 @@
+"""Packets laid into mailboxes with everything that can go wrong there: what is shown is so, and nothing is lost."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from covey_core.peers import peer_id_bytes, peer_id_of
+from covey_core.wire.mailbox import Have, Reason, Refused
+from covey_node import limits
+from covey_node.crypto.replica import ReplicaKeys
+from covey_node.protocol.status import Status
+from covey_node.service.effects import Effects
+from covey_node.service.views import ONE_RELAY
+from covey_node.store import deliveries, peer_mailboxes
+from covey_node.store.tx import Tx
+from tests.node.service.deposit_world import NAMES, DepositWorld
+
+HOUR = 3600.0
+
+
+@pytest.fixture
+def deposit_world(tmp_path: Path) -> Iterator[DepositWorld]:
+    made = DepositWorld(tmp_path)
+    yield made
+    made.world.close()
+
+
+@asynccontextmanager
+async def running(world: DepositWorld) -> AsyncIterator[None]:
+    """A process that lays packets down, for the length of the block."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.depositing().run)
+        await wait_all_tasks_blocked()
+        yield
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_packet_goes_to_all_mailboxes_at_once_when_no_path_stands(
+    deposit_world: DepositWorld, autojump_clock: MockClock
+) -> None:
+    world = deposit_world
+    await world.tell(world.mailboxes.told(1))
+    async with running(world):
+        message = await world.write()
+        await world.until(message, "stored 3/3")
+        assert trio.current_time() < limits.DEPOSIT_AFTER_SECONDS
+    assert world.view(message).reason is None
+    blobs = [world.mailboxes.puts(name)[0] for name in NAMES[:3]]
+    assert len({put.mid for put in blobs}) == len({put.blob for put in blobs}) == 3, "no two replicas match"
+    assert {put.ttl_seconds for put in blobs} == {limits.DEPOSIT_TTL_SECONDS}
+    row = world.world.database.connection.read(lambda tx: deliveries.of_message(tx, message))[0]
+    for put, relay in zip(blobs, world.mailboxes.relays, strict=False):
+        keys = ReplicaKeys.derive(bytes(32), peer_id_bytes(relay), put.send_id)
+        assert keys.open(put.mid, put.blob) == row.packet
+
+
+async def test_while_a_path_stands_the_device_has_ten_seconds_to_acknowledge(
+    deposit_world: DepositWorld, autojump_clock: MockClock
+) -> None:
+    world = deposit_world
+    world.connected.add(peer_id_of(world.device))
+    await world.tell(world.mailboxes.told(1))
+    async with running(world):
+        first, second = await world.write(), await world.write()
+        await trio.sleep(limits.DEPOSIT_AFTER_SECONDS - 1)
+        assert not world.mailboxes.calls
+        await world.world.ledger.change(lambda tx, _: _delivered(tx, first))
+        await world.until(second, "stored 3/3")
+    assert {len(world.mailboxes.puts(name)) for name in NAMES[:3]} == {1}, "the first one was delivered by then"
+
+
+async def test_a_path_that_ends_ends_the_wait(deposit_world: DepositWorld, autojump_clock: MockClock) -> None:
+    world = deposit_world
+    world.connected.add(peer_id_of(world.device))
+    await world.tell(world.mailboxes.told(1))
+    async with running(world):
+        message = await world.write()
+        await trio.sleep(1)
+        world.disconnect(peer_id_of(world.device))
+        await world.until(message, "stored 3/3")
+        assert trio.current_time() < limits.DEPOSIT_AFTER_SECONDS - 1
+
+
+async def test_one_relay_that_is_down_is_named_and_tried_again_until_it_has_its_copy(
+    deposit_world: DepositWorld, autojump_clock: MockClock
+) -> None:
+    world = deposit_world
+    world.mailboxes.trouble["club"] = "the relay does not answer"
+    await world.tell(world.mailboxes.told(1))
+    async with running(world):
+        message = await world.write()
+        await world.until(message, "stored 2/3")
+        await trio.sleep(HOUR)
+        assert world.view(message).reason == "club: the relay does not answer"
+        tries = len(world.mailboxes.puts("club"))
+        assert 10 < tries < 60, "tried again with a growing pause, at most 300 s"
+        [dead] = [one for one in world.replicas(message) if one.stored_at is None]
+        assert dead.next_attempt_at is not None
+        assert -1 < dead.next_attempt_at - world.world.own.now() <= limits.BACKOFF_MAX_SECONDS
+        del world.mailboxes.trouble["club"]
+        await world.until(message, "stored 3/3")
+    assert world.view(message).reason is None
+
+
+async def test_fewer_than_a_quorum_leave_a_message_queued_with_the_reason(
+    deposit_world: DepositWorld, autojump_clock: MockClock
+) -> None:
+    world = deposit_world
+    world.mailboxes.trouble = {"club": "the relay does not answer", "school": Refused(Reason.QUOTA)}
+    await world.tell(world.mailboxes.told(1))
+    async with running(world):
+        message = await world.write()
+        await world.until(message, "queued 1/3")
+        await trio.sleep(30)
+    reason = world.view(message).reason or ""
+    assert "1/3 mailboxes have it: club: the relay does not answer; school: the mailbox is full" in reason
+
+
+async def test_a_single_mailbox_is_warned_of(deposit_world: DepositWorld, autojump_clock: MockClock) -> None:
+    world = deposit_world
+    await world.tell(world.mailboxes.told(1, NAMES[:1]))
+    async with running(world):
+        message = await world.write()
+        await world.until(message, "stored 1/1")
+    assert world.view(message).reason == ONE_RELAY
+
+
+async def test_a_relay_that_lost_its_messages_is_found_out_and_given_them_again(
+    deposit_world: DepositWorld, autojump_clock: MockClock
+) -> None:
+    world = deposit_world
+    await world.tell(world.mailboxes.told(1))
+    async with running(world):
+        messages = [await world.write() for _ in range(3)]
+        for message in messages:
+            await world.until(message, "stored 3/3")
+        world.mailboxes.held["home"].clear()
+        world.mailboxes.hold = trio.Event()
+        await trio.sleep(2 * HOUR)  # asked within the hour, the answers still out
+        world.mailboxes.trouble["home"] = Refused(Reason.BUSY, 600)
+        world.mailboxes.hold.set()
+        await trio.sleep(100)
+        assert world.copies(messages[0]) == "stored 3/3", "what it did not answer is not known"
+        del world.mailboxes.trouble["home"]
+        await trio.sleep(2 * HOUR)
+        assert len(world.mailboxes.held["home"]) == 3
+        for message in messages:
+            assert world.copies(message) == "stored 3/3"
+    lost = world.mailboxes.puts("home")
+    assert len(lost) == 6
+    assert {put.blob for put in lost[:3]} == {put.blob for put in lost[3:]}, "the same packets byte for byte"
+
+
+async def test_copies_fall_with_the_reason_when_a_mailbox_is_gone(
+    deposit_world: DepositWorld, autojump_clock: MockClock
+) -> None:
+    world = deposit_world
+    await world.tell(world.mailboxes.told(1))
+    async with running(world):
+        message = await world.write()
+        await world.until(message, "stored 3/3")
+        world.mailboxes.trouble["home"] = Refused(Reason.AUTH)
+        await world.until(message, "stored 2/3")
+        await trio.sleep(1)
+        assert world.view(message).reason == "home: the mailbox is not there any more, or is closed to us"
+        world.mailboxes.trouble["club"] = world.mailboxes.trouble["home"]
+        await world.until(message, "stored 1/3")
+        assert world.view(message).status is Status.STORED, "a status never goes back"
+
+
+async def test_a_new_set_takes_the_place_of_the_old_one_at_once(
+    deposit_world: DepositWorld, autojump_clock: MockClock
+) -> None:
+    world = deposit_world
+    world.mailboxes.trouble["club"] = "the relay does not answer"
+    await world.tell(world.mailboxes.told(1))
+    async with running(world):
+        message = await world.write()
+        await world.until(message, "stored 2/3")
+        await world.tell(world.mailboxes.told(2, ("home", "harbour", "school")))
+        began = trio.current_time()
+        await world.until(message, "stored 3/3")
+        assert trio.current_time() - began < 1
+        assert len(world.mailboxes.puts("home")) == 1, "what lies in a queue that stays is not laid down again"
+        tried = len(world.mailboxes.puts("club"))
+        await trio.sleep(HOUR / 2)
+        assert len(world.mailboxes.puts("club")) == tried
+        await world.tell(world.mailboxes.told(3, ()))
+        await world.write()
+        await trio.sleep(60)
+        assert world.copies(message) == "stored"
+        assert len(world.mailboxes.puts("harbour")) == 1
+
+
+async def test_a_restart_goes_on_and_asks_for_nothing_twice(
+    deposit_world: DepositWorld, autojump_clock: MockClock
+) -> None:
+    world = deposit_world
+    world.mailboxes.trouble["club"] = "the relay does not answer"
+    await world.tell(world.mailboxes.told(1))
+    async with running(world):
+        message = await world.write()
+        await world.until(message, "stored 2/3")
+    del world.mailboxes.trouble["club"]
+    async with running(world):
+        await world.until(message, "stored 3/3")
+        await trio.sleep(60)
+    assert len(world.mailboxes.puts("home")) == len(world.mailboxes.puts("school")) == 1
+
+
+async def test_checks_come_about_hourly_also_over_restarts(
+    deposit_world: DepositWorld, autojump_clock: MockClock
+) -> None:
+    world = deposit_world
+    await world.tell(world.mailboxes.told(1))
+    for _ in range(12):
+        async with running(world):
+            if not world.mailboxes.calls:
+                await world.until(await world.write(), "stored 3/3")
+            await trio.sleep(HOUR / 2)
+    asked = [name for name, command in world.mailboxes.calls if isinstance(command, Have)]
+    for name in NAMES[:3]:
+        assert 3 <= asked.count(name) <= 9
+
+
+async def test_nothing_more_goes_to_a_contact_that_was_blocked(
+    deposit_world: DepositWorld, autojump_clock: MockClock
+) -> None:
+    world = deposit_world
+    world.mailboxes.trouble["club"] = "the relay does not answer"
+    await world.tell(world.mailboxes.told(1))
+    async with running(world):
+        message = await world.write()
+        await world.until(message, "stored 2/3")
+
+        def block(tx: Tx, effects: Effects) -> None:
+            deliveries.drop_of_contact(tx, world.contact, now=world.world.own.now(), reason="blocked")
+            peer_mailboxes.forget(tx, world.contact)
+            effects.drop(world.contact)
+
+        await world.world.ledger.change(block)
+        calls = len(world.mailboxes.calls)
+        await trio.sleep(2 * HOUR)
+        assert len(world.mailboxes.calls) == calls
+    assert world.view(message).status is Status.FAILED
+
+
+async def test_many_packets_are_laid_down_in_order_and_a_bounded_number_is_under_way(
+    deposit_world: DepositWorld, autojump_clock: MockClock
+) -> None:
+    world = deposit_world
+    messages = [await world.write() for _ in range(700)]  # more than two pages
+    async with running(world):
+        await world.tell(world.mailboxes.told(1))
+        for message in messages:
+            await world.until(message, "stored 3/3")
+    assert world.mailboxes.most_under_way <= 3 * limits.DEPOSITS_UNDER_WAY
+    assert all(len(world.mailboxes.puts(name)) == 700 for name in NAMES[:3])
+
+
+async def test_a_database_that_fails_delays_and_loses_nothing(
+    deposit_world: DepositWorld, autojump_clock: MockClock
+) -> None:
+    world = deposit_world
+    await world.tell(world.mailboxes.told(1))
+    async with running(world):
+        message = await world.write()
+        world.world.database.failures = 3
+        await world.until(message, "stored 3/3")
+
+
+async def test_a_device_that_tells_its_mailboxes_later_gets_what_waits(
+    deposit_world: DepositWorld, autojump_clock: MockClock
+) -> None:
+    world = deposit_world
+    async with running(world):
+        message = await world.write()
+        await trio.sleep(HOUR)
+        assert world.copies(message) == "queued"
+        await world.tell(world.mailboxes.told(1))
+        await world.until(message, "stored 3/3")
+
+
+def _delivered(tx: Tx, message: int) -> None:
+    for row in deliveries.of_message(tx, message):
+        deliveries.finish(tx, row.id, Status.DELIVERED, now=1.0)
