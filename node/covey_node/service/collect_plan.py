@@ -108,6 +108,9 @@ def improve(tx: Tx, own: Own, set_ids: Iterable[int], around: Surroundings) -> s
     now, candidates = own.now(), around.candidates(own.identity.peer_id)
     touched: set[PeerId] = set()
     for set_id in set_ids:
+        row_of_set = queues.get_set(tx, set_id)
+        if row_of_set is None or row_of_set.secret is None:
+            continue
         held = [
             Held(row.id, peer_id_from_bytes(row.relay), stands=row.state is QueueState.STANDING)
             for row in queues.of_set(tx, set_id, _USED)

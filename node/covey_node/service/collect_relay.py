@@ -260,7 +260,14 @@ class RelayQueues:
         return None
 
     async def _forget(self, row: QueueRow, *, lost: bool = False) -> None:
-        await self._parts.ledger.change(lambda tx, _effects: queues.remove(tx, row.id))
+        """Forget a queue that is not there any more; `lost`: the relay is to blame, unless we were about to end it."""
+
+        def remove(tx: Tx, _effects: Effects) -> bool:
+            known = queues.get(tx, row.id)
+            queues.remove(tx, row.id)
+            return known is not None and known.state is not QueueState.ENDING
+
+        lost = await self._parts.ledger.change(remove) and lost
         if row.recv_id is not None:
             self._heard.pop(row.recv_id, None)
             self._sets.get(row.set_id, {}).pop(row.recv_id, None)
@@ -307,7 +314,7 @@ class RelayQueues:
         async def gone(recv_id: bytes, _refusal: Refused) -> None:
             refused.add(recv_id)
             if recv_id in wanted:
-                await self._forget(wanted[recv_id], lost=wanted[recv_id].state is QueueState.STANDING)
+                await self._forget(wanted[recv_id], lost=True)
 
         def standing() -> None:
             self._failures = 0
@@ -344,7 +351,11 @@ class RelayQueues:
         self._parts.received_bytes(sum(len(message.blob) for message in messages))
         while opened:
             outcomes = await self._parts.uses[heard.of.purpose].take(heard.of, [packet for _, packet in opened])
-            done = [item for item, outcome in zip(opened, outcomes, strict=True) if outcome not in _AGAIN]
+            done = [
+                item
+                for item, outcome in zip(opened, outcomes, strict=True)
+                if outcome is not None and outcome not in _AGAIN
+            ]
             opened = [item for item, outcome in zip(opened, outcomes, strict=True) if outcome in _AGAIN]
             await self._acks.wait_add(recv_id, [mid for mid, _ in done])
             self._around.taken(self._relay, heard.queue.set_id, [packet for _, packet in done])
