@@ -1,11 +1,10 @@
-"""One QUIC connection as libp2p's muxed connection: its streams, its timers, its proof, its liveness, its end.
+"""One QUIC connection as libp2p's muxed connection: its timers, its proof, its end.
 
-Owns: the table of streams, and the moments at which aioquic's state machine is given time and asked for datagrams.
-Spec: RFC 9000; libp2p specs, quic; docs/spec/host.md. Never touches: the socket (`transmit` does), admission.
+Owns: the moments at which aioquic's state machine is given time and asked for datagrams. Spec: RFC 9000; libp2p specs,
+quic; docs/spec/host.md. Never touches: the socket (`transmit` does), the table of streams (quic_streams.py), admission.
 """
 
 import math
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -14,7 +13,7 @@ from aioquic.quic import events
 from libp2p.abc import IMuxedConn, IMuxedStream
 from libp2p.connection_types import ConnectionType
 from libp2p.peer.id import ID
-from libp2p.stream_muxer.exceptions import MuxedConnUnavailable, MuxedStreamError
+from libp2p.stream_muxer.exceptions import MuxedStreamError
 from libp2p.transport.exceptions import SecurityUpgradeFailure
 from multiaddr import Multiaddr
 
@@ -22,7 +21,9 @@ from covey_core.errors import ProtocolViolation
 from covey_core.host import limits
 from covey_core.host.contained import Contained, kind_of
 from covey_core.host.quic_engine import Engine
+from covey_core.host.quic_liveness import QuicLiveness
 from covey_core.host.quic_stream import QuicMuxedStream
+from covey_core.host.quic_streams import QuicStreams
 from covey_core.host.quic_tls import peer_of
 
 _TIMER_SLACK_SECONDS: Final = 0.0001
@@ -63,8 +64,9 @@ class QuicMuxed(IMuxedConn):
         self.remote: Final = remote
         self.remote_pair: Final = pair
         self.from_listen_port: Final = from_listen_port
-        self.streams: dict[int, QuicMuxedStream] = {}
-        self.stream_backlog_semaphore: Final = trio.Semaphore(limits.OUTBOUND_STREAMS_PER_CONNECTION)
+        self._table: Final = QuicStreams(self, engine, is_initiator=is_initiator)
+        self.streams: Final = self._table.open
+        self.stream_backlog_semaphore: Final = self._table.places
         self.event_started = trio.Event()
         self.event_shutting_down: Final = trio.Event()
         self.event_closed: Final = trio.Event()
@@ -75,18 +77,13 @@ class QuicMuxed(IMuxedConn):
         self._engine: Final = engine
         self._is_initiator: Final = is_initiator
         self._transmit: Final = transmit
-        self._liveness_interval_seconds: Final = liveness_interval_seconds
-        self._liveness_timeout_seconds: Final = liveness_timeout_seconds
+        self._liveness: Final = QuicLiveness(
+            self._send_ping, interval_seconds=liveness_interval_seconds, timeout_seconds=liveness_timeout_seconds
+        )
         self._proven = trio.Event()
         self._failure: Exception | None = None
         self._rearm = trio.Event()
         self._armed_until = math.inf
-        self._accepted: deque[QuicMuxedStream] = deque()
-        self._arrival = trio.Event()
-        self._doubted = trio.Event()
-        self._ping = 0
-        self._ping_answered = trio.Event()
-        self._rtt = 0.0
 
     # --- packets --------------------------------------------------------------------------------------------------
 
@@ -115,7 +112,7 @@ class QuicMuxed(IMuxedConn):
             due = self._engine.get_timer()
             if due is not None and due < self._armed_until:
                 self._rearm.set()
-            self._wake_writers()
+            self._table.wake_writers()
         if outcome.error is not None:
             self._end(outcome.error)
 
@@ -138,41 +135,17 @@ class QuicMuxed(IMuxedConn):
         while (event := self._engine.next_event()) is not None:
             match event:
                 case events.StreamDataReceived() | events.StreamReset() | events.StopSendingReceived():
-                    self._tell_stream(event)
+                    self._table.tell(event)
                 case events.HandshakeCompleted():
                     self._prove()
                 case events.ConnectionIdIssued(connection_id=cid):
                     self.on_cid(cid, is_new=True)
                 case events.ConnectionIdRetired(connection_id=cid):
                     self.on_cid(cid, is_new=False)
-                case events.PingAcknowledged(uid=self._ping):
-                    self._ping_answered.set()
+                case events.PingAcknowledged(uid=number):
+                    self._liveness.answered(number)
                 case _:
                     pass
-
-    def _tell_stream(self, event: events.StreamDataReceived | events.StreamReset | events.StopSendingReceived) -> None:
-        number = event.stream_id
-        stream = self._stream_of(number)
-        match event:
-            case events.StreamDataReceived(data=data) if stream is None:
-                self._engine.consumed(number, 0, len(data))
-            case _ if stream is None:
-                pass
-            case events.StreamDataReceived(data=data, end_stream=ended):
-                stream.take(data, ended=ended)
-            case events.StreamReset():
-                stream.break_off()
-                stream.count(self._engine.received(number) - stream.consumed)  # sent, and lost on the way
-                self._engine.abort(number)
-            case events.StopSendingReceived():
-                stream.refuse_writes()
-
-    def _wake_writers(self) -> None:
-        for stream in list(self.streams.values()):
-            if stream.awaits_room and self.unsent(stream.stream_id) <= limits.QUIC_SEND_BUFFER_BYTES // 2:
-                stream.wake_writer()
-            if not self._engine.knows(stream.stream_id):
-                self._forget(stream)
 
     # --- proof ----------------------------------------------------------------------------------------------------
 
@@ -225,90 +198,41 @@ class QuicMuxed(IMuxedConn):
         if self._engine.consumed(stream.stream_id, stream.consumed, size) and not self.event_closed.is_set():
             self.pump()
 
-    def _stream_of(self, number: int) -> QuicMuxedStream | None:
-        found = self.streams.get(number)
-        if found is None and (number % 2 == 1) == self._is_initiator and self._engine.knows(number):
-            found = self.streams[number] = QuicMuxedStream(self, number)
-            self._accepted.append(found)
-            self._arrival.set()
-        return found
-
-    def _forget(self, stream: QuicMuxedStream) -> None:
-        if self.streams.pop(stream.stream_id, None) is not None and self._is_ours(stream.stream_id):
-            self.stream_backlog_semaphore.release()
-
-    def _is_ours(self, number: int) -> bool:
-        return (number % 2 == 0) == self._is_initiator
-
     # --- libp2p's muxed connection --------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Probe the peer until the connection ends."""
         self.event_started.set()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._sweep)
-            nursery.start_soon(self._probe)
+            nursery.start_soon(self._table.sweep)
+            nursery.start_soon(self._watch)
             await self.event_closed.wait()
             nursery.cancel_scope.cancel()
 
     async def open_stream(self) -> IMuxedStream:
         """Open a stream; `MuxedConnUnavailable` when the connection has ended or the peer allows no more."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        if self.event_closed.is_set() or not self._engine.may_open():
-            raise MuxedConnUnavailable("the connection is closed, or all streams that the peer allows are open")
-        self.stream_backlog_semaphore.acquire_nowait()
-        number = self._engine.get_next_available_stream_id()
-        self._engine.send_stream_data(number, b"")
-        stream = self.streams[number] = QuicMuxedStream(self, number)
-        return stream
+        return self._table.begin()
 
     async def accept_stream(self) -> IMuxedStream:
         """Return the next stream that the peer opened; `MuxedConnUnavailable` when the connection has ended."""
-        while not self._accepted:
-            if self.event_closed.is_set():
-                raise MuxedConnUnavailable("the connection is closed")
-            self._arrival = trio.Event()
-            await self._arrival.wait()
-        return self._accepted.popleft()
+        return await self._table.next_accepted()
 
     def doubt(self) -> None:
         """Probe the peer now: somebody waited for it in vain."""
-        self._doubted.set()
+        self._liveness.doubt()
 
     def rtt(self) -> float:
         """Return the seconds of the last probe, 0.0 before the first."""
-        return self._rtt
+        return self._liveness.rtt_seconds
 
-    async def _probe(self) -> None:
-        """Probe the peer, which also keeps the NAT's mapping, and end the connection when it does not answer."""
-        while True:
-            with trio.move_on_after(self._liveness_interval_seconds):
-                await self._doubted.wait()
-            self._doubted = trio.Event()
-            if not await self._answers():
-                break
+    async def _watch(self) -> None:
+        await self._liveness.run()
         self.hang_up()
 
-    async def _answers(self) -> bool:
-        self._ping += 1
-        self._ping_answered = trio.Event()
-        began = trio.current_time()
-        self._engine.send_ping(self._ping)
+    def _send_ping(self, number: int) -> None:
+        self._engine.send_ping(number)
         self.pump()
-        with trio.move_on_after(self._liveness_timeout_seconds):
-            await self._ping_answered.wait()
-            self._rtt = trio.current_time() - began
-            return True
-        return False
-
-    async def _sweep(self) -> None:
-        """Reset streams that nobody reads and the peer does not end."""
-        while True:
-            await trio.sleep(limits.LINGER_SECONDS)
-            latest = trio.current_time() - limits.LINGER_SECONDS
-            for stream in list(self.streams.values()):
-                if stream.abandoned_at is not None and stream.abandoned_at <= latest:
-                    await stream.reset()
 
     async def close(self) -> None:
         """Say good-bye with one datagram and end the connection; whoever waits on its streams gets a reset."""
@@ -330,11 +254,9 @@ class QuicMuxed(IMuxedConn):
         self.event_shutting_down.set()
         self.event_closed.set()
         self.on_settled()
-        for stream in list(self.streams.values()):
-            stream.break_off()
-        self.streams.clear()
-        for event in (self._proven, self._rearm, self._arrival):
-            event.set()
+        self._table.end()
+        self._proven.set()
+        self._rearm.set()
 
     @property
     def is_initiator(self) -> bool:
