@@ -5,8 +5,8 @@ Owns: the connection and what is asked of the server, transactions, what is trie
 from its worker thread), who may ask.
 """
 
-from collections.abc import Sequence
-from typing import Any, Final, LiteralString
+from collections.abc import Callable, Sequence
+from typing import Any, Final, LiteralString, TypeVar
 
 import psycopg
 from psycopg import errors
@@ -19,6 +19,8 @@ from covey_relay.mailbox.postgres_arrivals import PostgresArrivals
 from covey_relay.mailbox.postgres_tables import SCHEMA, TOTALS, PostgresStatements
 from covey_relay.mailbox.tables import Tables
 from covey_relay.mailbox.transaction import Transaction
+
+T = TypeVar("T")
 
 _VERSION: Final = 1
 _SCHEMA_LOCK: Final = 0x436F7665
@@ -75,27 +77,35 @@ class PostgresStore:
 
     def apply(self, operations: Sequence[Operation], *, now: int) -> list[Outcome]:
         """See `MailboxStore.apply`. When the connection is lost at COMMIT, `StoreFailed` leaves open what was done."""
-        may_grow = True
-        for _ in range(limits.MAILBOX_POSTGRES_TRIES):
+        try:
+            return self._again(lambda: self._apply(operations, now=now, may_grow=True))
+        except errors.DiskFull:
+            pass
+        except psycopg.Error as exc:
+            raise self._failed(exc) from exc
+        try:
+            return self._again(lambda: self._apply(operations, now=now, may_grow=False))
+        except psycopg.Error as exc:
+            raise self._failed(exc) from exc
+
+    def _again(self, do: Callable[[], T]) -> T:
+        """Do it, again where the server ended it to loosen a knot, or where the connection was lost before COMMIT."""
+        tries = limits.MAILBOX_POSTGRES_TRIES
+        while True:
+            tries -= 1
+            self._committing = False
+            if self._raw.closed:
+                self._raw = self._opened()
             try:
-                return self._apply(operations, now=now, may_grow=may_grow)
-            except _TRY_AGAIN as exc:
-                last: psycopg.Error = exc
-            except errors.DiskFull as exc:
-                last, may_grow = exc, False
-            except psycopg.OperationalError as exc:
-                last = exc
-                if self._committing or not self._raw.closed:
-                    break
-            except psycopg.Error as exc:
-                last = exc
-                break
-        raise self._failed(last) from last
+                return do()
+            except _TRY_AGAIN:
+                if tries == 0:
+                    raise
+            except psycopg.OperationalError:
+                if tries == 0 or self._committing or not self._raw.closed:
+                    raise
 
     def _apply(self, operations: Sequence[Operation], *, now: int, may_grow: bool) -> list[Outcome]:
-        self._committing = False
-        if self._raw.closed:
-            self._raw = self._opened()
         raw = self._raw
         try:
             raw.execute("BEGIN")
@@ -129,15 +139,14 @@ class PostgresStore:
     def usage(self) -> Usage:
         """See `MailboxStore.usage`."""
         try:
-            if self._raw.closed:
-                self._raw = self._opened()
-            held = PostgresStatements(self._raw, part=self._part).begin(creates=False)
-            acked = _value(
-                self._raw, "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'acked'::regclass"
-            )
-            earliest = _value(self._raw, "SELECT min(expires) FROM messages")
+            return self._again(self._usage)
         except psycopg.Error as exc:
             raise self._failed(exc) from exc
+
+    def _usage(self) -> Usage:
+        held = PostgresStatements(self._raw, part=self._part).begin(creates=False)
+        acked = _value(self._raw, "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'acked'::regclass")
+        earliest = _value(self._raw, "SELECT min(expires) FROM messages")
         used = _used_bytes(held.queues, held.messages, held.bytes) + acked * _ACKED_BYTES
         return Usage(used, held.queues, held.messages, earliest)
 
