@@ -1,27 +1,17 @@
 """One UDP socket, from which QUIC connections are dialed and at which they are accepted.
 
-Owns: the socket, which datagram belongs to which connection, and what a stranger's first datagram costs us.
-Spec: RFC 9000, 5.2, 6 and 8.1; libp2p specs, quic; docs/spec/host.md. Never touches: streams, the connection table.
+Owns: the socket, and which datagram belongs to which connection. Spec: RFC 9000, 5.2; libp2p specs, quic;
+docs/spec/host.md. Never touches: what strangers must bring (quic_door.py), streams, the connection table.
 """
 
 import errno
-import os
 import socket
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 import trio
 from aioquic.buffer import Buffer  # type: ignore[attr-defined]
-from aioquic.quic.packet import (
-    QuicHeader,
-    QuicPacketType,
-    QuicProtocolVersion,
-    encode_quic_retry,
-    encode_quic_version_negotiation,
-    pull_quic_header,
-)
-from aioquic.quic.retry import QuicRetryTokenHandler
+from aioquic.quic.packet import QuicHeader, QuicPacketType, QuicProtocolVersion, pull_quic_header
 from libp2p.abc import IListener
 from multiaddr import Multiaddr
 
@@ -29,6 +19,7 @@ from covey_core.errors import SettingsInvalid
 from covey_core.host import limits
 from covey_core.host.contained import Contained
 from covey_core.host.quic_connection import Place, QuicMuxed
+from covey_core.host.quic_door import QuicDoor, Welcome
 from covey_core.host.quic_engine import Engine
 from covey_core.host.quic_tls import Credentials, configuration
 
@@ -60,9 +51,8 @@ class QuicEndpoint(IListener):
         self._serve: Final = serve
         self._by_cid: dict[bytes, QuicMuxed] = {}
         self._unproven: set[QuicMuxed] = set()
-        self._wasted: deque[float] = deque(maxlen=limits.QUIC_UNVALIDATED_HANDSHAKES)
         self._ended: dict[bytes, tuple[bytes, Place, int]] = {}
-        self._retry: Final = QuicRetryTokenHandler()
+        self._door: Final = QuicDoor()
         self._socket: Final = socket.socket(socket.AF_INET6 if self.is_ipv6 else socket.AF_INET, socket.SOCK_DGRAM)
         try:
             if self.is_ipv6:
@@ -200,7 +190,7 @@ class QuicEndpoint(IListener):
         if header.packet_type is QuicPacketType.VERSION_NEGOTIATION:
             return None
         if header.version != QuicProtocolVersion.VERSION_1:
-            self._negotiate_version(header, place)
+            self.transmit(self._door.version_answer(header), place)
             return None
         if (
             header.packet_type is QuicPacketType.INITIAL
@@ -224,71 +214,31 @@ class QuicEndpoint(IListener):
             self._ended[cid] = (last_words, told, left - 1)
             self.transmit(last_words, place)
 
-    def _negotiate_version(self, header: QuicHeader, place: Place) -> None:
-        answer = encode_quic_version_negotiation(
-            source_cid=header.destination_cid,
-            destination_cid=header.source_cid,
-            supported_versions=[QuicProtocolVersion.VERSION_1],
-        )
-        self.transmit(answer, place)
-
     def _accept(self, header: QuicHeader, datagram: bytes, place: Place) -> QuicMuxed | None:
         if self._may_accept is not None and not self._may_accept(plain_ip(place)):
             return None
-        original, retried = header.destination_cid, None
-        if header.token:
-            with Contained():
-                original = self._retry.validate_token(
-                    address=place,
-                    destination_cid=header.destination_cid,
-                    token=header.token,
-                    now=trio.current_time(),
-                )
-                retried = header.destination_cid
-        if retried is None and self._is_busy():
-            if not header.token:
-                self._ask_again(header, place)
+        now = trio.current_time()
+        welcome = self._door.knock(header, place, under_way=len(self._unproven), now=now)
+        if isinstance(welcome, bytes):
+            self.transmit(welcome, place)
+        if not isinstance(welcome, Welcome):
             return None
         engine = Engine(
             configuration=configuration(self._own, is_client=False),
-            original_destination_connection_id=original,
-            retry_source_connection_id=retried,
+            original_destination_connection_id=welcome.original,
+            retry_source_connection_id=welcome.retried,
         )
-        self._wasted.append(trio.current_time())
-        engine.receive_datagram(datagram, place, trio.current_time())
+        self._door.wasted(now=now)
+        engine.receive_datagram(datagram, place, now)
         if not engine.has_begun:
             return None
-        self._wasted.pop()
+        self._door.made_sense()
         connection = self._adopt(engine, place, header.destination_cid, is_initiator=False)
         self._unproven.add(connection)
         connection.on_settled = lambda: self._unproven.discard(connection)
         self._tasks.start_soon(self._serve_one, connection)
         connection.pump()
         return None
-
-    def _is_busy(self) -> bool:
-        """Whether many handshakes are under way, or many first datagrams came in the last second that were none."""
-        many = limits.QUIC_UNVALIDATED_HANDSHAKES
-        since = trio.current_time() - limits.QUIC_WASTED_SECONDS
-        return len(self._unproven) >= many or (len(self._wasted) >= many and self._wasted[0] > since)
-
-    def _ask_again(self, header: QuicHeader, place: Place) -> None:
-        """Have the client prove that it has its address, before anything is kept for it. RFC 9000, 8.1.2."""
-        source_cid = os.urandom(limits.QUIC_CONNECTION_ID_BYTES)
-        token = self._retry.create_token(
-            address=place,
-            original_destination_connection_id=header.destination_cid,
-            retry_source_connection_id=source_cid,
-            now=trio.current_time(),
-        )
-        answer = encode_quic_retry(
-            version=QuicProtocolVersion.VERSION_1,
-            source_cid=source_cid,
-            destination_cid=header.source_cid,
-            original_destination_cid=header.destination_cid,
-            retry_token=token,
-        )
-        self.transmit(answer, place)
 
     async def _serve_one(self, connection: QuicMuxed) -> None:
         try:
