@@ -78,9 +78,7 @@ class Side:
             row_id, found = queue.id, ids
 
             def note(tx: Tx, row_id: int = row_id, found: m.Ids = found) -> None:
-                queues.stood(
-                    tx, row_id, recv_id=found.recv_id, send_id=found.send_id, max_ttl_seconds=1, now=self.own.now()
-                )
+                queues.stood(tx, row_id, found, now=self.own.now())
 
             await self.ledger.change(lambda tx, effects, note=note: (note(tx), setattr(effects, "invites", True)))
 

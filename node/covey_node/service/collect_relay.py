@@ -220,18 +220,9 @@ class RelayQueues:
         return None if of is None or use is None else use.admit(tx, of, self._raw)
 
     async def _stood(self, row: QueueRow, ids: Ids) -> None:
-        def note(tx: Tx, _effects: Effects) -> bool:
-            return queues.stood(
-                tx,
-                row.id,
-                recv_id=ids.recv_id,
-                send_id=ids.send_id,
-                max_ttl_seconds=ids.max_ttl_seconds,
-                now=self._parts.own.now(),
-            )
-
+        now = self._parts.own.now()
         try:
-            wanted = await self._parts.ledger.change(note)
+            wanted = await self._parts.ledger.change(lambda tx, _effects: queues.stood(tx, row.id, ids, now=now))
         except Conflict:
             await self._forget(row, lost=True)
             return

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from covey_core.wire.mailbox import Ids
 from covey_node.protocol.mailboxes import Mailboxes, Replica
 from covey_node.store.errors import Conflict
 from covey_node.store.tx import Row, Tx, Value
@@ -60,7 +61,9 @@ class QueueRow:
     recv_seed: bytes = field(repr=False)
     recv_id: bytes | None = field(repr=False)
     send_id: bytes | None = field(repr=False)
-    max_ttl_seconds: int | None
+    max_ttl_seconds: int | None  # this and the quota as its relay told them
+    quota_messages: int | None
+    quota_bytes: int | None
     left_number: int | None  # of the set's first composition without it
     made_at: float
     stood_at: float | None
@@ -69,8 +72,8 @@ class QueueRow:
 
 _SET = "SELECT id, purpose, contact_id, number, stale, opened_at, secret FROM queue_sets"
 _QUEUE = (
-    "SELECT id, set_id, relay, state, recv_seed, recv_id, send_id, max_ttl_seconds, left_number, made_at, stood_at, "
-    "addrs FROM queues"
+    "SELECT id, set_id, relay, state, recv_seed, recv_id, send_id, max_ttl_seconds, quota_messages, quota_bytes, "
+    "left_number, made_at, stood_at, addrs FROM queues"
 )
 
 
@@ -161,7 +164,7 @@ def plan(tx: Tx, set_id: int, *, relay: bytes, addrs: Sequence[str], recv_seed: 
     return found
 
 
-def stood(tx: Tx, queue_id: int, *, recv_id: bytes, send_id: bytes, max_ttl_seconds: int, now: float) -> bool:
+def stood(tx: Tx, queue_id: int, ids: Ids, *, now: float) -> bool:
     """Write down that a relay made a queue; False when it is not wanted any more (it should be deleted there).
 
     `Conflict` when the relay gave ids that another queue has.
@@ -169,11 +172,22 @@ def stood(tx: Tx, queue_id: int, *, recv_id: bytes, send_id: bytes, max_ttl_seco
     row = get(tx, queue_id)
     if row is None or row.state is not QueueState.MAKING:
         return False
-    if tx.one("SELECT 1 FROM queues WHERE relay = ? AND (recv_id = ? OR send_id = ?)", (row.relay, recv_id, send_id)):
+    same = "SELECT 1 FROM queues WHERE relay = ? AND (recv_id = ? OR send_id = ?)"
+    if tx.one(same, (row.relay, ids.recv_id, ids.send_id)) is not None:
         raise Conflict("a relay gave two queues the same id")
     tx.execute(
-        "UPDATE queues SET state = ?, recv_id = ?, send_id = ?, max_ttl_seconds = ?, stood_at = ? WHERE id = ?",
-        (QueueState.STANDING, recv_id, send_id, max_ttl_seconds, now, queue_id),
+        "UPDATE queues SET state = ?, recv_id = ?, send_id = ?, max_ttl_seconds = ?, quota_messages = ?, "
+        "quota_bytes = ?, stood_at = ? WHERE id = ?",
+        (
+            QueueState.STANDING,
+            ids.recv_id,
+            ids.send_id,
+            ids.max_ttl_seconds,
+            ids.quota_messages,
+            ids.quota_bytes,
+            now,
+            queue_id,
+        ),
     )
     _now_stale(tx, row.set_id)
     return True
@@ -263,5 +277,5 @@ def _set(values: Row) -> SetRow:
 def _queue(values: Row) -> QueueRow:
     fields = list(values)
     fields[3] = QueueState(fields[3])
-    fields[11] = tuple(json.loads(fields[11]))
+    fields[13] = tuple(json.loads(fields[13]))
     return QueueRow(*fields)

@@ -28,6 +28,8 @@ CREATE TABLE queues (
     recv_id BLOB CHECK (recv_id IS NULL OR length(recv_id) = 24),
     send_id BLOB CHECK (send_id IS NULL OR length(send_id) = 24),
     max_ttl_seconds INTEGER,
+    quota_messages INTEGER,
+    quota_bytes INTEGER,
     left_number INTEGER,
     made_at REAL NOT NULL,
     stood_at REAL,

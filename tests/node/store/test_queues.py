@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from covey_core.wire.mailbox import Ids
 from covey_node.protocol.contents import Mailboxes, Replica
 from covey_node.protocol.queue_choice import Behaviour
 from covey_node.protocol.status import Status
@@ -24,8 +25,12 @@ def opened(tx: Tx, bob: ContactRow) -> int:
 
 def made(tx: Tx, set_id: int, number: int) -> int:
     row = queues.plan(tx, set_id, relay=RELAYS[number], addrs=("/dns4/r",), recv_seed=bytes([number]) * 32, now=2.0)
-    assert queues.stood(tx, row.id, recv_id=_id("r", number), send_id=_id("s", number), max_ttl_seconds=9, now=3.0)
+    assert queues.stood(tx, row.id, _ids(number, number), now=3.0)
     return row.id
+
+
+def _ids(recv: int, send: int) -> Ids:
+    return Ids(_id("r", recv), _id("s", send), 1024, 8 << 20, 86400)
 
 
 def _id(kind: str, number: int) -> bytes:
@@ -81,7 +86,7 @@ def test_a_closed_set_forgets_what_was_never_made_and_keeps_nobodys_secret(
         row = queues.plan(tx, set_id, relay=RELAYS[0], addrs=(), recv_seed=b"o" * 32, now=4.0)
         queues.close_set(tx, set_id)
         assert queues.of_set(tx, set_id) == ()
-        assert not queues.stood(tx, row.id, recv_id=_id("r", 0), send_id=_id("s", 0), max_ttl_seconds=9, now=5.0)
+        assert not queues.stood(tx, row.id, _ids(0, 0), now=5.0)
         assert tx.one("SELECT secret FROM queue_sets") == (None,)
 
     connection.run(check)
@@ -92,9 +97,9 @@ def test_a_relay_that_gives_two_queues_one_id_is_not_believed(connection: Connec
         made(tx, opened(tx, bob), 0)
         other = queues.open_set(tx, Purpose.OPEN, None, secret=SECRET, now=1.0)
         row = queues.plan(tx, other.id, relay=RELAYS[0], addrs=(), recv_seed=b"o" * 32, now=4.0)
-        for recv_id, send_id in ((_id("r", 0), _id("s", 5)), (_id("r", 5), _id("s", 0))):
+        for ids in (_ids(0, 5), _ids(5, 0)):
             with pytest.raises(Conflict):
-                queues.stood(tx, row.id, recv_id=recv_id, send_id=send_id, max_ttl_seconds=9, now=5.0)
+                queues.stood(tx, row.id, ids, now=5.0)
 
     connection.run(check)
 
