@@ -316,6 +316,7 @@ MAILBOX_CONNECT_SECONDS = 10  # dialing a relay at all its addresses
 MAILBOX_HELLO_SECONDS = 5  # the relay's first frame; it has only to draw a number
 MAILBOX_ANSWER_SECONDS = 20  # nothing answered for so long although something is asked: the stream ends
 MAILBOX_AGAIN_SECONDS = 1  # after a dial that failed the next calls fail with it for so long: one dial for all of them
+MAILBOX_BROKEN_SECONDS = 1  # a stream that fails to open this fast failed for its connection: another one is dialed
 MAILBOX_IDLE_SECONDS = 90  # a stream without a call is closed after so long, before the relay does after 120 s
 MAILBOX_LINKS = 512  # throw-away identities in use at once, 100 KB each with a connection; idle ones give way
 MAILBOX_IDENTITIES = 4096  # of this run that are remembered, 32 bytes each; one that was forgotten is replaced

@@ -197,7 +197,9 @@ class TestQueue:
 
     async def own(self, command: m.Command) -> m.Answer:
         """Ask something as the owner."""
-        return await self.client.call(self.at, command, role=Role.RECEIVE, seed=self.owner.seed, queue=self.ids.recv_id)
+        return await self.client.call(
+            self.at, command, role=Role.RECEIVE, seed=self.owner.seed, queue=self.owner.public_key
+        )
 
 
 async def new_queue(client: MailboxClient, at: At, name: str = "bob", *, writer: str = "alice") -> TestQueue:

@@ -21,8 +21,9 @@ from covey_core.network import Network
 from covey_core.peers import PeerId
 from covey_core.wire.mailbox import Answer, Command, Fwd, Have, Put, Refused, StoredMessage, Sub, Take, Work
 from covey_node import limits
+from covey_node.crypto.primitives import ed25519_public
 from covey_node.net.alarm import Alarm
-from covey_node.net.lasting import failed
+from covey_node.net.lasting import failed, lasting
 from covey_node.net.mailbox_forward import Forwarding
 from covey_node.net.mailbox_link import Link
 from covey_node.net.mailbox_listen import Deliver, Listening, Refuse
@@ -71,7 +72,7 @@ class MailboxClient:
         """Keep hosts and connections until cancelled; then all of them are closed."""
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._relays.run)
+                nursery.start_soon(lasting, "mailbox relays", self._relays.run)
                 while True:
                     while self._fresh:
                         nursery.start_soon(self._keep, *self._fresh.popleft())
@@ -86,10 +87,10 @@ class MailboxClient:
         """Have one command answered; a refusal is an answer (`Refused`).
 
         `seed` (Ed25519, 32 bytes) signs, None for commands that nobody signs. `queue` names what is kept apart with
-        `isolation=queue`: the same bytes for all calls about one queue, such as its id. PUT, HAVE, TAKE and WORK of
-        `Role.SEND` go by way of another relay where one answers. Raises `MailboxUnreachable`, at the latest after
-        `limits.MAILBOX_CALL_SECONDS`; `ProtocolViolation` for a command whose fields are not what they may be.
-        Cancelled, it may or may not have been done.
+        `isolation=queue`: the same bytes for all calls about one queue, its public receive key for `Role.RECEIVE` (as
+        subscriptions do), its `send_id` for `Role.SEND`. PUT, HAVE, TAKE and WORK of `Role.SEND` go by way of another
+        relay where one answers. Raises `MailboxUnreachable`, at the latest after `limits.MAILBOX_CALL_SECONDS`;
+        `ProtocolViolation` for a command whose fields are not what they may be. Cancelled, it may have been done.
         """
         if isinstance(command, Sub | Fwd):
             raise ProtocolViolation("subscriptions and forwarding are not calls")
@@ -143,8 +144,9 @@ class MailboxClient:
 
         async def listen(group: Sequence[Subscribed], everything: trio.CancelScope) -> None:
             with Contained() as outcome:
-                link = self._link(at, Role.RECEIVE, group[0].recv_id)
-                await Listening(group, hand_on, refuse, stands).run(link)
+                await Listening(group, hand_on, refuse, stands).run(
+                    self._link(at, Role.RECEIVE, ed25519_public(group[0].seed))
+                )
             ends.append(outcome.error or MailboxUnreachable("the relay ended the stream"))
             everything.cancel()
 
@@ -152,6 +154,13 @@ class MailboxClient:
             for group in groups:
                 nursery.start_soon(listen, group, nursery.cancel_scope)
         raise ends[0]
+
+    def network_changed(self) -> None:
+        """Our addresses changed: end what is open and take new identities, so that nobody sees one come from both."""
+        self._identities.clear()
+        for link in self._links.values():
+            link.end("this machine's network changed")
+        self._links.clear()
 
     def relays(self) -> tuple[At, ...]:
         """Return the relays that are known and serve mailboxes, as far as was seen, with addresses and operator.
@@ -204,10 +213,10 @@ class MailboxClient:
             return
         idle = [link for link in self._links.values() if link.is_idle]
         if not idle:
-            raise StreamLost(f"{limits.MAILBOX_LINKS} connections to mailboxes are in use")
+            raise MailboxUnreachable(f"{limits.MAILBOX_LINKS} connections to mailboxes are in use")
         longest = min(idle, key=lambda link: link.used_at)
         longest.end("another connection took its place")
-        self._forget(longest)
+        self._links = {key: link for key, link in self._links.items() if link is not longest}
 
     def _identity(self, key: _Key) -> Identity:
         """Return the identity of this run for a key: the same after a pause, so that nobody sees more than one."""
@@ -222,8 +231,4 @@ class MailboxClient:
         await failed("mailbox", link.run)
         link.end("the connection to the relay was ended")
         if self._links.get(key) is link:
-            del self._links[key]
-
-    def _forget(self, link: Link) -> None:
-        for key in [key for key, one in self._links.items() if one is link]:
             del self._links[key]

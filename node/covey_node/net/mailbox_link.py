@@ -41,6 +41,7 @@ class Link:
         self._users = 0
         self._host: Host | None = None
         self._opened = trio.Event()
+        self._scope = trio.CancelScope()
         self._failed: tuple[float, CoveyError] | None = None
 
     @property
@@ -49,20 +50,22 @@ class Link:
         return not self._users
 
     def end(self, reason: str) -> None:
-        """Serve nobody any more."""
+        """Serve nobody any more: the host ends, and with it every stream on it."""
         self.ended = True
         self._opened.set()
         self._calls.fail_all(StreamLost(reason))
-        self._calls.news.ring()
+        if self._host is not None:  # else `run` sees that it has ended as soon as the host is open
+            self._scope.cancel()
 
     async def run(self) -> None:
         """Serve until nobody called or listened for `limits.MAILBOX_IDLE_SECONDS`, or until `end`."""
         try:
-            async with open_host(self._config) as host:
-                self._host = host
-                self._opened.set()
-                while await self._is_called():
-                    await self._serve_calls()
+            with self._scope:
+                async with open_host(self._config) as host:
+                    self._host = host
+                    self._opened.set()
+                    while not self.ended and await self._is_called():
+                        await self._serve_calls()
         finally:
             self._host = None
             self.end("the connection to the relay was ended")
@@ -102,12 +105,13 @@ class Link:
             self.used_at = trio.current_time()
 
     async def _is_called(self) -> bool:
-        while not self._calls.any_wait and not self.ended:
+        while not self._calls.any_wait:
             until = trio.current_time() + limits.MAILBOX_IDLE_SECONDS
             await self._calls.news.wait(until)
             if self.is_idle and trio.current_time() >= until:
                 self.ended = True  # from now on whoever calls gets another link
-        return not self.ended
+                return False
+        return True
 
     async def _serve_calls(self) -> None:
         try:
@@ -124,12 +128,7 @@ class Link:
         host = self._host
         if host is None:
             raise StreamLost("the connection to the relay was ended")
-        await host.connect(self.relay, self.addrs, timeout_seconds=limits.MAILBOX_CONNECT_SECONDS)
-        try:
-            stream = await host.open_stream(self.relay, host.network.protocol(MAILBOX_NAME))
-        except ProtocolRefused as exc:
-            self._relays.said(self.relay, serves=False)
-            raise Unreachable("the relay serves no mailboxes") from exc
+        stream = await self._stream_on(host)
         self._relays.said(self.relay, serves=True)
         done = False
         try:
@@ -145,3 +144,20 @@ class Link:
         finally:
             if not done:
                 await stream.reset()
+
+    async def _stream_on(self, host: Host) -> Stream:
+        """Open a stream; on a new connection where the one that stands turns out to be broken."""
+        protocol = host.network.protocol(MAILBOX_NAME)
+        for is_first in (True, False):
+            await host.connect(self.relay, self.addrs, timeout_seconds=limits.MAILBOX_CONNECT_SECONDS)
+            began = trio.current_time()
+            try:
+                return await host.open_stream(self.relay, protocol)
+            except ProtocolRefused as exc:
+                self._relays.said(self.relay, serves=False)
+                raise Unreachable("the relay serves no mailboxes") from exc
+            except StreamLost:
+                if not is_first or trio.current_time() > began + limits.MAILBOX_BROKEN_SECONDS:
+                    raise
+                await host.disconnect(self.relay)
+        raise AssertionError("two tries end by returning or raising")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from covey_core.host import Host
 from covey_core.network import Network
 from covey_core.peers import PeerId
 from covey_node.net.mailbox import Isolation, MailboxClient
@@ -16,6 +17,7 @@ from covey_node.service.collect_relay import Parts
 from covey_node.service.collect_use import ContactUse, Use
 from covey_node.service.collecting import Collecting
 from covey_node.service.contact_queues import ContactQueues
+from covey_node.service.depositing import Depositing
 from covey_node.service.incoming import Incoming
 from covey_node.service.ledger import Ledger
 from covey_node.service.newcomer import Newcomer
@@ -33,6 +35,7 @@ class Mailboxes:
     collecting: Collecting | None = None
     contact_queues: ContactQueues | None = None
     newcomer: Newcomer | None = None
+    depositing: Depositing | None = None
 
     def tasks(self) -> tuple[Task, ...]:
         """Return the tasks of the parts, by name."""
@@ -41,12 +44,15 @@ class Mailboxes:
             ("collecting", self.collecting),
             ("contact_queues", self.contact_queues),
             ("newcomer", self.newcomer),
+            ("depositing", self.depositing),
         )
         return tuple((name, part.run) for name, part in parts if part is not None)
 
     def hear_of_change(self) -> tuple[Callable[[], None], ...]:
         """Return what is to be told when our network is another one."""
-        return () if self.collecting is None else (self.collecting.network_changed,)
+        if self.client is None or self.collecting is None:
+            return ()
+        return (self.client.network_changed, self.collecting.network_changed)
 
 
 def make_mailboxes(
@@ -57,12 +63,15 @@ def make_mailboxes(
     ledger: Ledger,
     own: Own,
     incoming: Incoming,
+    host: Host,
+    operator: Callable[[PeerId], str | None],
     path_stands: Callable[[PeerId], bool],
     on_call: Callable[[str, str], None] = lambda _command, _outcome: None,
 ) -> Mailboxes:
     """Make the parts; nothing is asked of any relay before their tasks run.
 
-    `path_stands`: whether a device is connected to us now. `on_call` hears of each call: its command and its outcome.
+    `operator`: the name of a relay's operator in the network's link. `path_stands`: whether a device is connected to
+    us now. `on_call` hears of each call: its command and its outcome.
     """
     if not on:
         return Mailboxes()
@@ -74,4 +83,5 @@ def make_mailboxes(
         Purpose.OPEN: contact_queues,
     }
     collecting = Collecting(Parts(ledger, own, client, uses), path_stands=path_stands)
-    return Mailboxes(client, collecting, contact_queues, Newcomer(ledger, own, client))
+    depositing = Depositing(ledger, own, host, client, name_of=lambda relay: operator(relay) or f"…{relay[-6:]}")
+    return Mailboxes(client, collecting, contact_queues, Newcomer(ledger, own, client), depositing)

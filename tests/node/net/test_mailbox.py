@@ -63,6 +63,15 @@ class Mail:
                 self._changed = trio.Event()
                 await self._changed.wait()
 
+    @classmethod
+    async def listen_for(cls, queue: TestQueue, count: int) -> None:
+        """Take that many messages of a queue, and stop."""
+        mail = cls(queue)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(mail.listen)
+            await mail.wait_for(count)
+            nursery.cancel_scope.cancel()
+
     async def listen(self) -> None:
         """Listen until the connection ends, which must be told in words."""
         first = next(iter(self.queues.values()))
@@ -146,6 +155,7 @@ async def test_no_peer_that_receives_ever_sends_and_the_device_is_never_seen(tmp
             if isolation == "relay":
                 assert (len(receiving), len(sending)) == (1, 1)
             else:
+                assert (len(receiving), len(sending)) == (3, 3)
                 for peers in (receiving, sending):
                     for peer in peers:
                         named = {_queue_of(one.command, queues) for one in relay.seen if one.peer == peer}
@@ -351,6 +361,53 @@ async def test_a_subscription_keeps_the_connection_although_nobody_calls(
             await queue.put(1)
             await mail.wait_for(1)
             nursery.cancel_scope.cancel()
+
+
+async def test_a_change_of_our_network_ends_every_connection_and_every_identity(tmp_path: Path) -> None:
+    async with mailbox_relay(NETWORK, tmp_path / "a.db") as relay, running_client(naming(NETWORK, relay)) as client:
+        queue = await new_queue(client, relay.at)
+        await queue.put(1)
+        mail = Mail(queue)
+        ended = trio.Event()
+
+        async def listen() -> None:
+            with pytest.raises(MailboxUnreachable):
+                await mail.listen()
+            ended.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen)
+            await mail.wait_for(1)
+            before = relay.peers()
+            client.network_changed()
+            await ended.wait()
+        relay.seen.clear()
+        assert await queue.put(2) == m.Stored(2)
+        await Mail.listen_for(queue, 1)
+        assert len(relay.peers()) == 2
+        assert not relay.peers() & before
+        with relay.host.subscribe() as events, trio.fail_after(20):
+            while {info.peer for info in relay.host.connections()} & before:
+                await events.receive()
+
+
+async def test_more_connections_than_may_be_take_the_place_of_idle_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAILBOX_LINKS", 3)
+    async with (
+        mailbox_relay(NETWORK, tmp_path / "a.db") as relay,
+        running_client(naming(NETWORK, relay), isolation="queue") as client,
+    ):
+        queues = [await new_queue(client, relay.at, f"person {number}") for number in range(6)]
+        for queue in queues:
+            assert await queue.put(1) == m.Stored(1)
+        with relay.host.subscribe() as events, trio.fail_after(20):
+            while len(relay.host.connections()) > 3:
+                await events.receive()
+        with pytest.raises(MailboxUnreachable, match="3 connections to mailboxes are in use"):
+            await Mail(*queues[:4]).listen()
+        assert await queues[5].put(2) == m.Stored(2)
 
 
 async def test_everything_is_closed_when_the_client_ends(tmp_path: Path) -> None:
