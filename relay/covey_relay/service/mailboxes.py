@@ -44,9 +44,10 @@ _WORK_KEY_BYTES = 32
 class MailboxService:
     """A running service: how much of it is in use."""
 
-    def __init__(self, disk: Disk, subscriptions: Subscriptions, sweeper: Sweeper) -> None:
+    def __init__(self, disk: Disk, office: Office, server: MailboxServer, sweeper: Sweeper) -> None:
         self._disk = disk
-        self._subscriptions = subscriptions
+        self._office = office
+        self._server = server
         self._sweeper = sweeper
 
     @property
@@ -57,7 +58,11 @@ class MailboxService:
     @property
     def subscriptions(self) -> int:
         """How many queues somebody hears of."""
-        return len(self._subscriptions)
+        return len(self._office.subscriptions)
+
+    async def drain(self) -> None:
+        """End all streams and take no more of them; what stands in a commit is finished."""
+        await self._server.close()
 
     async def sweep(self) -> None:
         """Delete what is over now, instead of within 15 s."""
@@ -137,7 +142,7 @@ async def open_mailboxes(
         nursery.start_soon(relays.keep_up, host)
         nursery.start_soon(line.listen, partial(_tell, subscriptions))
         async with serve_streams(host, server):
-            yield MailboxService(disk, subscriptions, sweeper)
+            yield MailboxService(disk, office, server, sweeper)
         nursery.cancel_scope.cancel()
 
 

@@ -46,6 +46,11 @@ class MailboxRelay:
     clients: trio.Nursery = field(repr=False)
     dialers: list[Host] = field(default_factory=list)
 
+    @property
+    def office(self) -> Any:
+        """What its streams share, for tests that stand in for a part of it."""
+        return self.service._office
+
     def sample(self, name: str, **labels: str) -> float:
         value = self.registry.get_sample_value(name, labels)
         assert value is not None, f"no metric {name}{labels}"
