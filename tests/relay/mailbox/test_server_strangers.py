@@ -14,7 +14,7 @@ from covey_core.network import Network
 from covey_core.peers import PeerId, peer_id_bytes
 from covey_core.wire import mailbox as m
 from covey_core.wire.mailbox_codec import encode_command
-from covey_core.wire.mailbox_proof import decode_task, signed_command
+from covey_core.wire.mailbox_proof import decode_task, signature_fits, signed_command
 from covey_relay import limits
 from covey_relay.mailbox import policy
 from tests.relay.mailbox.world import mailbox_relay
@@ -173,11 +173,10 @@ async def test_no_queue_a_missing_a_wrong_and_a_moved_signature_are_one_answer_a
     public: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checked: list[int] = []
-    plain = policy.signature_fits
 
     def counting(*, key: bytes, signed: bytes, signature: bytes) -> bool:
         checked.append(len(signature))
-        return plain(key=key, signed=signed, signature=signature)
+        return signature_fits(key=key, signed=signed, signature=signature)
 
     monkeypatch.setattr(policy, "signature_fits", counting)
     async with mailbox_relay(public, tmp_path / "m.db") as relay:

@@ -20,7 +20,7 @@ from covey_core.wire.mailbox_codec import encode_command, encode_request
 from covey_core.wire.pb import mailbox_pb2 as pb
 from covey_relay import limits
 from covey_relay.limits import MailboxLimits
-from covey_relay.mailbox.operations import Arrivals, Operation, Outcome, StoreFailed, Usage
+from covey_relay.mailbox.operations import Operation, Outcome, StoreFailed, Usage
 from covey_relay.mailbox.sqlite import SqliteStore
 from tests.relay.mailbox.world import MailboxRelay, mailbox_relay
 from tests.support.circuit_client import until
@@ -397,9 +397,6 @@ class Failing(SqliteStore):
         if self.error is not None:
             raise self.error
         return super().usage()
-
-    def arrivals(self) -> Arrivals | None:
-        return None
 
 
 @pytest.mark.parametrize("error", [StoreFailed("no disk"), FileDamaged("m.db", "damaged", "look")])
