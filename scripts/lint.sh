@@ -20,7 +20,7 @@ check "ruff" "$bin/ruff" check --quiet
 check "ruff format" "$bin/ruff" format --check --quiet
 check "mypy --strict" "$bin/mypy" --no-error-summary
 [ ${#shell_files[@]} -eq 0 ] || check "shellcheck" "$bin/shellcheck" "${shell_files[@]}"
-check "hadolint" "$bin/hadolint" --config .hadolint.yaml deploy/Dockerfile deploy/nat/Dockerfile
+check "hadolint" "$bin/hadolint" --config .hadolint.yaml deploy/Dockerfile deploy/nat/Dockerfile deploy/postgres/Dockerfile
 check "yamllint" "$bin/yamllint" --strict --config-data '{extends: default, rules: {line-length: {max: 160}, document-start: disable, comments: {min-spaces-from-content: 1}}}' \
-  docker-compose.yml tests/nat/compose.yml .hadolint.yaml
+  docker-compose.yml deploy/postgres/compose.yml tests/nat/compose.yml .hadolint.yaml
 exit "$failed"
