@@ -68,7 +68,7 @@ async def open_host(config: HostConfig, *, metrics: CoreMetrics | None = None) -
             host = Host(peer_id=config.identity.peer_id, network=config.network, node=node, swarm=swarm)
             node.reach = host
             supervision = Supervision(
-                swarm=swarm, events=host.events, prove=host.prove, greet=host.greet, ping=host.ping_on
+                swarm=swarm, events=host.events, prove=host.prove, greet=host.acquaintances.greet, ping=host.ping_on
             )
             swarm.register_notifee(supervision)
             manager = TrioManager(swarm)

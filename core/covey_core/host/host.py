@@ -17,16 +17,17 @@ from libp2p.peer.id import ID
 from covey_core.admission import FRAME_MAX_BYTES
 from covey_core.errors import CoveyError, StreamLost, Unreachable
 from covey_core.host import addresses, circuit, identify, limits, ping
+from covey_core.host.acquaintances import Acquaintances
 from covey_core.host.admitting import Admission
-from covey_core.host.connection import Connection, ConnectionInfo, Identity, Observation
+from covey_core.host.connection import Connection, ConnectionInfo, Observation
 from covey_core.host.contained import Contained
 from covey_core.host.dialing import Dialing
-from covey_core.host.events import Events, Identified
+from covey_core.host.events import Events
 from covey_core.host.gate import Gate
 from covey_core.host.node import LibP2PHost
 from covey_core.host.opening import ProtocolRefused, libp2p_id, negotiated
 from covey_core.host.punch import Punch, PunchResult
-from covey_core.host.streams import Stream
+from covey_core.host.streams import Stream, wrapped
 from covey_core.host.swarm import CoveySwarm
 from covey_core.limits import ADMISSION_DEADLINE_SECONDS
 from covey_core.network import Network
@@ -54,11 +55,12 @@ class Host:
         self._swarm = swarm
         self._admission = Admission(network, me=peer_id)
         self._dials = Dialing(swarm, me=peer_id)
+        self.acquaintances: Final = Acquaintances(node, swarm, self.events)
         handlers: dict[Any, Any] = node.multiselect.handlers
         self._gate = Gate(handlers)
         self._gate.add(ping.PING, handlers[ping.PING], before_admission=True)
-        self._gate.add(identify.IDENTIFY, self._answer_identify, before_admission=True)
-        self._gate.add(identify.PUSH, self._hear_identify, before_admission=False)
+        self._gate.add(identify.IDENTIFY, self.acquaintances.answer, before_admission=True)
+        self._gate.add(identify.PUSH, self.acquaintances.hear, before_admission=False)
         if self._admission.is_needed:
             self._gate.add(self._admission.protocol, self._check_admission, before_admission=True)
         swarm.set_stream_handler(self._gate.serve)
@@ -83,7 +85,7 @@ class Host:
         """
 
         async def run(net: INetStream) -> None:
-            stream = self._wrap(net, protocol)
+            stream = wrapped(net, protocol)
             await handler(stream)
             if not stream.handed_over:
                 await stream.close()
@@ -164,24 +166,18 @@ class Host:
 
     def speaks(self, peer: PeerId, protocol: str) -> bool:
         """Whether the connected peer named this protocol; False before it answered."""
-        said = self._identity(peer)
+        said = self.acquaintances.of(libp2p_id(peer))
         return said is not None and protocol in said.protocols
 
     def agent(self, peer: PeerId) -> str | None:
         """Return the connected peer's agent string, such as covey/0.1.0; None before it answered."""
-        said = self._identity(peer)
+        said = self.acquaintances.of(libp2p_id(peer))
         return None if said is None else said.agent
 
     def listen_addrs_of(self, peer: PeerId) -> tuple[str, ...]:
         """Return the addresses at which the connected peer says that it listens."""
-        said = self._identity(peer)
+        said = self.acquaintances.of(libp2p_id(peer))
         return () if said is None else said.listen_addrs
-
-    def _identity(self, peer: PeerId) -> Identity | None:
-        for connection in self._swarm.best(libp2p_id(peer)):
-            if connection.identity is not None:
-                return connection.identity
-        return None
 
     async def adopt_circuit(self, stream: Stream, *, peer: PeerId | None, dialer: bool, relay: PeerId) -> PeerId:
         """Make a connection, end to end, of a circuit's byte stream; returns the peer after admission.
@@ -217,7 +213,7 @@ class Host:
         Raises `Unreachable` when not connected, `ProtocolRefused` when the peer does not speak `protocol`, `StreamLost`
         when the connection broke or the peer did not answer in time.
         """
-        return self._wrap(await self.open_net_stream(libp2p_id(peer), [protocol], on=on, early=early), protocol)
+        return wrapped(await self.open_net_stream(libp2p_id(peer), [protocol], on=on, early=early), protocol)
 
     async def ping(self, peer: PeerId, *, on: int | None = None) -> float:
         """Return the round trip time in seconds, on the best connection or `on` the one of that number.
@@ -230,7 +226,7 @@ class Host:
     async def ping_on(self, connection: Connection) -> None:
         """Have one answer to a ping on this very connection; `StreamLost` when it does not come."""
         net = await self._open_on(connection, [ping.PING])
-        await ping.measure(self._wrap(net, ping.PING))
+        await ping.measure(wrapped(net, ping.PING))
 
     # --- for LibP2PHost -------------------------------------------------------------------------------------------
 
@@ -279,42 +275,7 @@ class Host:
                 machine = self._admission.dialer(connection)
                 hello = encode_frame(machine.hello(), limit=FRAME_MAX_BYTES)
                 net = await negotiated(connection, [self._admission.protocol], early=hello)
-                await self._admission.prove(machine, connection, self._wrap(net, self._admission.protocol))
-
-    async def greet(self, connection: Connection) -> None:
-        """Ask a peer that was just admitted who it is, for libp2p's own protocols; it may as well not answer."""
-        store = self._node.get_peerstore()
-        target = libp2p_id(connection.peer)
-        net = await negotiated(connection, [identify.IDENTIFY])
-        said = await identify.hear(self._wrap(net, identify.IDENTIFY), target, store)
-        self._identified(connection, said)
-        connected = frozenset(self._swarm.connections)
-        identify.forget_strangers(store, connected=connected, own=self._node.get_id())
-
-    async def _answer_identify(self, net: Any) -> None:
-        connection: Connection = net.swarm_conn
-        await identify.answer(self._wrap(net, identify.IDENTIFY), self._node, connection.remote)
-
-    async def _hear_identify(self, net: Any) -> None:
-        connection: Connection = net.swarm_conn
-        store = self._node.get_peerstore()
-        self._identified(
-            connection, await identify.hear(self._wrap(net, identify.PUSH), libp2p_id(connection.peer), store)
-        )
-
-    def _identified(self, connection: Connection, said: Any) -> None:
-        connection.identity = identify.identity(said, connection.remote, connection.identity)
-        self.events.publish(Identified(connection.info()))
+                await self._admission.prove(machine, connection, wrapped(net, self._admission.protocol))
 
     async def _check_admission(self, net: Any) -> None:
-        await self._admission.check(net.swarm_conn, self._wrap(net, self._admission.protocol))
-
-    def _wrap(self, net: Any, protocol: str) -> Stream:
-        connection: Connection = net.swarm_conn
-        return Stream(
-            net,
-            peer=connection.peer,
-            remote_addr=str(connection.remote),
-            relayed=connection.relayed,
-            protocol=protocol,
-        )
+        await self._admission.check(net.swarm_conn, wrapped(net, self._admission.protocol))

@@ -4,7 +4,7 @@ Owns: reading, writing, frames, half-close, and the translation of every libp2p 
 Spec: docs/spec/host.md, docs/spec/framing.md. Never touches: negotiation, the connection table.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import trio
 from libp2p.exceptions import BaseLibp2pError
@@ -148,3 +148,15 @@ class Stream:
             return b""
         except LOST as exc:
             raise StreamLost("the stream or its connection was lost") from exc
+
+
+def wrapped(net: Any, protocol: str) -> Stream:
+    """Return libp2p's stream, on which `protocol` was agreed, as one of ours."""
+    connection: Any = net.swarm_conn
+    return Stream(
+        net,
+        peer=connection.peer,
+        remote_addr=str(connection.remote),
+        relayed=connection.relayed,
+        protocol=protocol,
+    )
