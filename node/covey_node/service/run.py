@@ -43,6 +43,7 @@ from covey_node.service.helping import Helping
 from covey_node.service.incoming import Incoming
 from covey_node.service.insight import Insight
 from covey_node.service.ledger import Ledger
+from covey_node.service.mailbox_desk import MailboxDesk
 from covey_node.service.mailboxes import make_mailboxes
 from covey_node.service.mapping import make_port_mapper
 from covey_node.service.nearby import Nearby
@@ -152,6 +153,8 @@ async def open_node(
             ledger=ledger,
             own=own,
             incoming=incoming,
+            host=host,
+            operator=lambda relay: relays.relays[relay].operator if relay in relays.relays else None,
             path_stands=lambda peer: dialer.path(peer)[0] is not PathKind.NONE,
             on_call=insight.metrics.mailbox_called,
         )
@@ -216,6 +219,7 @@ async def open_node(
                 state=state,
                 paths=insight.paths,
                 doctor=insight.doctor(reach, records, announce=options.announce),
+                mailboxes=MailboxDesk(ledger, mailboxes.collecting),
                 mailboxes=mailboxes,
             )
         )
