@@ -12,17 +12,16 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
-from weakref import WeakValueDictionary
 
 import structlog
 import trio
 
-from covey_core.errors import CoveyError, ProtocolViolation
+from covey_core.errors import ProtocolViolation
 from covey_core.host import kad_limits as limits
 from covey_core.host.dht_metrics import DhtMetrics
 from covey_core.host.dht_server import DhtServer
 from covey_core.host.kad_addrs import dialable
-from covey_core.host.kad_client import request
+from covey_core.host.kad_asking import Asking
 from covey_core.host.kad_lookup import Lookup
 from covey_core.host.kad_search import search
 from covey_core.host.kad_store import PutOutcome, RecordStore, RecordValidator
@@ -58,8 +57,7 @@ class Dht:
         self._store = store
         self._server = server
         self._wall_clock = wall_clock
-        self._protocol = protocol
-        self._places: WeakValueDictionary[PeerId, trio.Semaphore] = WeakValueDictionary()
+        self._asking = Asking(host, protocol, table)
         self._seeds: dict[PeerId, tuple[str, ...]] = {}
 
     @property
@@ -104,7 +102,7 @@ class Dht:
         scope = trio.CancelScope()
 
         async def put_at(peer: KadPeer) -> None:
-            answer = await self._ask(peer, message)
+            answer = await self._asking.ask(peer, message)
             if answer is not None and answer.value == value:
                 holders.append(peer.peer)
                 scope.deadline = min(scope.deadline, trio.current_time() + limits.PUT_PATIENCE_SECONDS)
@@ -130,7 +128,7 @@ class Dht:
         values: list[bytes] = []
 
         async def get_at(peer: KadPeer) -> _Closer | None:
-            answer = await self._ask(peer, KadMessage(Kind.GET_VALUE, raw_key))
+            answer = await self._asking.ask(peer, KadMessage(Kind.GET_VALUE, raw_key))
             if answer is None:
                 return None
             if answer.value is not None and answer.key == raw_key:
@@ -161,7 +159,7 @@ class Dht:
         found: list[str] = []
 
         async def find_at(asked: KadPeer) -> _Closer | None:
-            answer = await self._ask(asked, KadMessage(Kind.FIND_NODE, target))
+            answer = await self._asking.ask(asked, KadMessage(Kind.FIND_NODE, target))
             if answer is None:
                 return None
             for named in (*answer.closer, asked):
@@ -190,7 +188,7 @@ class Dht:
                 await self._join()
             async with trio.open_nursery() as nursery:
                 for peer in self._table.due(now=trio.current_time())[: limits.CONCURRENT_REQUESTS]:
-                    nursery.start_soon(self._ask, peer, KadMessage(Kind.PING))
+                    nursery.start_soon(self._asking.ask, peer, KadMessage(Kind.PING))
 
     async def _join(self) -> None:
         """Ask the seeds that are not in the table for the servers near us, then those."""
@@ -201,7 +199,7 @@ class Dht:
 
             async def ask(seed: KadPeer) -> None:
                 async with dials:
-                    await self._ask(seed, message)
+                    await self._asking.ask(seed, message)
 
             for peer, addrs in self._seeds.items():
                 if peer not in self._table:
@@ -213,7 +211,7 @@ class Dht:
         """Return the servers nearest to a key; an impatient caller does not wait for slow ones and gets them too."""
 
         async def find_at(peer: KadPeer) -> _Closer | None:
-            answer = await self._ask(peer, KadMessage(Kind.FIND_NODE, key))
+            answer = await self._asking.ask(peer, KadMessage(Kind.FIND_NODE, key))
             return None if answer is None else answer.closer
 
         return (await self._look_up(key, find_at, impatient=lambda: impatient)).found(with_slow=True)
@@ -240,32 +238,7 @@ class Dht:
 
     async def _asked(self, peer: KadPeer, ask: Callable[[KadPeer], Awaitable[_Closer | None]]) -> _Closer | None:
         closer = await ask(peer)
-        return None if closer is None else self._worth_asking(closer)
-
-    def _worth_asking(self, peers: _Closer) -> list[KadPeer]:
-        """Return the named peers that we could reach and that did not just fail to answer."""
-        scope, now = self._host.network.scope, trio.current_time()
-        named = (KadPeer(p.peer, dialable(p.addrs, scope)) for p in peers if not self._table.in_pause(p.peer, now=now))
-        return [p for p in named if p.addrs or self._host.connections(p.peer)]
-
-    async def _ask(self, peer: KadPeer, message: KadMessage) -> KadMessage | None:
-        """Return the answer, or None when there was none; the table learns of both.
-
-        At most 6 requests to one peer are open at once, so that a server never refuses one of ours for their number.
-        """
-        places = self._places.get(peer.peer)
-        if places is None:
-            self._places[peer.peer] = places = trio.Semaphore(limits.CONCURRENT_REQUESTS)
-        try:
-            async with places:
-                answer = await request(self._host, self._protocol, peer, message)
-        except CoveyError as exc:
-            if message.kind is not Kind.PUT_VALUE:  # a put may be refused for its value
-                self._table.failed(peer.peer, now=trio.current_time())
-            _log.debug("dht.request.failed", peer=short(peer.peer), problem=str(exc))
-            return None
-        self._table.answered(peer.peer, peer.addrs, now=trio.current_time())
-        return answer
+        return None if closer is None else self._asking.worth_asking(closer)
 
 
 @asynccontextmanager
