@@ -54,9 +54,13 @@ SANS_IO_FILES = (
     "core/covey_core/records.py",
     "relay/covey_relay/reservations.py",
     "relay/covey_relay/circuits.py",
-    "relay/covey_relay/mailbox/policy.py",
-    "relay/covey_relay/mailbox/work.py",
-    "relay/covey_relay/mailbox/allowance.py",
+    *(
+        f"relay/covey_relay/mailbox/{name}.py"
+        for name in (
+            *("allowance", "case", "clerk", "disk", "forward_keys", "outcomes", "pace", "policy", "reception"),
+            *("subscriptions", "work"),
+        )
+    ),
 )
 IMPURE = {
     "trio",
