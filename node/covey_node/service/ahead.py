@@ -48,7 +48,7 @@ class Job:
 
 @dataclass(slots=True)
 class _Relay:
-    """A relay of the network, and how it went there; `ready_at` on the wall clock."""
+    """A relay of the network, and how it went there; `ready_at` on trio's clock."""
 
     peer: PeerId
     operator: str
@@ -94,24 +94,35 @@ class Ahead:
     async def look(self) -> int:
         """Send what is to be taken back, leave what is missing; return for how many days a record lies somewhere."""
         self._settled_at = 0.0
-        there = await self._ledger.read(ahead.rows)
-        owed = {row.relay for row in there if row.withdrawal is not None}
-        chosen = self._choose({row.relay for row in there if row.left_at is not None})
-        async with trio.open_nursery() as nursery:
-            for relay in self._relays.values():
-                if relay.peer in chosen or peer_id_bytes(relay.peer) in owed:
-                    nursery.start_soon(partial(self._serve, relay, chosen=relay.peer in chosen))
+        served: set[PeerId] = set()
+        while todo := await self._todo(served):  # others take the places of those that failed
+            async with trio.open_nursery() as nursery:
+                for relay, chosen in todo:
+                    nursery.start_soon(partial(self._serve, relay, chosen=chosen))
+            served.update(relay.peer for relay, _ in todo)
         days = await self._ledger.read(lambda tx: ahead.days_covered(tx, today=crypto.day_of(self._own.now())))
         self._covered(days)
         return days
+
+    async def _todo(self, served: set[PeerId]) -> list[tuple[_Relay, bool]]:
+        """Return the relays to be asked that were not yet, and whether records are to lie there."""
+        there = await self._ledger.read(ahead.rows)
+        owed = {row.relay for row in there if row.withdrawal is not None}
+        chosen = self._choose({row.relay for row in there if row.left_at is not None and row.withdrawal is None})
+        return [
+            (relay, relay.peer in chosen)
+            for relay in self._relays.values()
+            if relay.peer not in served
+            and relay.ready_at <= trio.current_time()
+            and (relay.peer in chosen or peer_id_bytes(relay.peer) in owed)
+        ]
 
     def _followed(self, effects: Effects) -> None:
         if effects.publish_record:
             self._alarm.ring()
 
     def _choose(self, there: set[bytes]) -> tuple[PeerId, ...]:
-        now = self._own.now()
-        own = self._own.identity.peer_id
+        now, own = trio.current_time(), self._own.identity.peer_id
         return choose(
             [
                 Candidate(it.peer, it.operator, networks_of(it.addrs), it.ready_at, it.failures, order_of(own, it.peer))
@@ -125,8 +136,6 @@ class Ahead:
     # --- one relay ----------------------------------------------------------------------------------------------------
 
     async def _serve(self, relay: _Relay, *, chosen: bool) -> None:
-        if relay.ready_at > self._own.now():
-            return
         old = 0
         while old <= limits.AHEAD_REFUSED_MAX:
             job = await self._ledger.note(lambda tx, _effects: self._next(tx, relay.peer, chosen=chosen))
@@ -157,7 +166,7 @@ class Ahead:
 
     def _leave_alone(self, relay: _Relay, seconds: float) -> None:
         relay.failures += 1
-        relay.ready_at = self._own.now() + seconds
+        relay.ready_at = trio.current_time() + seconds
 
     # --- in a transaction ---------------------------------------------------------------------------------------------
 
