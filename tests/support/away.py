@@ -28,7 +28,7 @@ from covey_node.service.ledger import Ledger
 from covey_node.service.newcomer import Newcomer
 from covey_node.service.own import Own, load_own
 from covey_node.service.setup import create_account
-from covey_node.store import contact_stock, contacts, queues
+from covey_node.store import contacts, queues
 from covey_node.store.contacts import ContactRow
 from covey_node.store.home import SecretFile, exists, open_home
 from covey_node.store.queues import Purpose
@@ -85,13 +85,9 @@ class Side:
     async def stocked(self) -> None:
         """Wait until each queue has its admission, a bundle and its pairs."""
 
-        def done(tx: Tx) -> bool:
-            rows = [contact_stock.load(tx, queue.row.id) for queue in standing(tx)]
-            return all(row.admitted and row.bundle_at and row.offered_at for row in rows)
-
         with trio.fail_after(PATIENCE_SECONDS):
             await self.contact_queues.admitted()
-            while not await self.ledger.read(done):
+            while not await self.contact_queues.is_stocked():
                 await self.contact_queues.progress()
 
     async def queues(self) -> tuple[ContactQueue, ...]:

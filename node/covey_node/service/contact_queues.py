@@ -141,6 +141,15 @@ class ContactQueues:
             while await self._ledger.read(self._behind):
                 await self._progress.wait()
 
+    async def is_stocked(self) -> bool:
+        """Whether each queue that stands has its admission, a bundle and its pairs."""
+
+        def look(tx: Tx) -> bool:
+            rows = [contact_stock.load(tx, queue.row.id) for queue in standing(tx)]
+            return bool(rows) and all(row.admitted and row.bundle_at and row.offered_at for row in rows)
+
+        return await self._ledger.read(look)
+
     async def progress(self) -> None:
         """Wait until queues were brought in step once more, as far as their relays answered."""
         await self._progress.wait()
