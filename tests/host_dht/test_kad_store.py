@@ -95,6 +95,15 @@ def test_a_source_fills_its_share_and_no_more_and_gets_it_back(
     assert store.put(b"/c/z", b"1:a", source="s", now=limits.RECORD_SECONDS) is PutOutcome.STORED
 
 
+def test_a_source_with_a_larger_share_fills_that(store: RecordStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SOURCE_RECORDS", 1)
+    for number in range(3):
+        assert store.put(b"/c/%d" % number, b"1:a", source="relay", share=3, now=0) is PutOutcome.STORED
+    assert store.put(b"/c/x", b"1:a", source="relay", share=3, now=0) is PutOutcome.FULL
+    assert store.put(b"/c/0", b"2:a", source="owner", now=0) is PutOutcome.STORED
+    assert store.put(b"/c/x", b"1:a", source="relay", share=3, now=0) is PutOutcome.STORED
+
+
 def test_a_full_store_refuses_new_keys_and_serves_old_ones(store: RecordStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "RECORDS", 1)
     store.put(KEY, b"1:a", source="s", now=0)

@@ -114,7 +114,8 @@ class Dht:
                     for peer in nearest:
                         nursery.start_soon(put_at, peer)
         if self._server:
-            outcome = self._store.put(raw_key, value, source=_FROM_US, now=self._wall_clock())
+            now = self._wall_clock()
+            outcome = self._store.put(raw_key, value, source=_FROM_US, share=limits.RELAY_RECORDS, now=now)
             return len(holders) + (outcome in {PutOutcome.STORED, PutOutcome.REFRESHED})
         return len(holders)
 

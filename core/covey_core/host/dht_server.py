@@ -65,6 +65,7 @@ class DhtServer:
         self._asked: dict[PeerId, float] = {}
         self._asking = 0
         self._stopped = False
+        self._relays = frozenset(relay.peer for relay in host.network.relays)
 
     def stop(self) -> None:
         """Answer nobody any more: what comes from now on is reset."""
@@ -123,7 +124,7 @@ class DhtServer:
             case Kind.ADD_PROVIDER:  # contact records are all this DHT is for; the specification knows no refusal
                 return None, RequestOutcome.ANSWERED
             case Kind.PUT_VALUE:
-                return self._put(message, source_of(stream))
+                return self._put(message, stream)
             case Kind.GET_VALUE:
                 held = self._store.get(message.key, now=self._wall_clock())
                 value, received = (held[0], rfc3339(held[1])) if held is not None else (None, "")
@@ -133,10 +134,15 @@ class DhtServer:
                 closer = self._closer(message.key, stream.peer, include=message.kind is Kind.FIND_NODE)
                 return KadMessage(message.kind, message.key, closer=closer), RequestOutcome.ANSWERED
 
-    def _put(self, message: KadMessage, source: str) -> tuple[KadMessage | None, PutOutcome]:
+    def _put(self, message: KadMessage, stream: Stream) -> tuple[KadMessage | None, PutOutcome]:
         if message.value is None:
             raise ProtocolViolation("a PUT_VALUE without a record")
-        outcome = self._store.put(message.key, message.value, source=source, now=self._wall_clock())
+        if stream.peer in self._relays:  # it publishes for others (docs/spec/ahead.md)
+            source, share = f"relay {stream.peer}", limits.RELAY_RECORDS
+        else:
+            source, share = source_of(stream), limits.SOURCE_RECORDS
+        now = self._wall_clock()
+        outcome = self._store.put(message.key, message.value, source=source, share=share, now=now)
         if outcome in {PutOutcome.STORED, PutOutcome.REFRESHED}:
             return KadMessage(Kind.PUT_VALUE, message.key, message.value, message.received), outcome
         return None, outcome

@@ -84,6 +84,9 @@ RECORDS_BYTES: Final = 134_217_728
 SOURCE_RECORDS: Final = 2_000
 """Records from one source (IPv4 address, IPv6 /56): a large household or office behind one NAT."""
 
+RELAY_RECORDS: Final = 12_500
+"""Records from one relay of the network, a quarter of all: it publishes for those who are offline (ahead.md)."""
+
 RECORD_SECONDS: Final = 24 * 3_600.0
 """After this a value is gone unless it was put again. DESIGN 6: republished every 6 h."""
 

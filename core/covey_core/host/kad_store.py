@@ -67,8 +67,11 @@ class RecordStore:
         validator.validate(key, value, now=now)
         return validator
 
-    def put(self, key: bytes, value: bytes, *, source: str, now: float) -> PutOutcome:
-        """Hold a value for 24 h. `source` is who is charged for it: an address group."""
+    def put(self, key: bytes, value: bytes, *, source: str, now: float, share: int | None = None) -> PutOutcome:
+        """Hold a value for 24 h.
+
+        `source` is who is charged for it, an address group; it may have `share` values (`limits.SOURCE_RECORDS`).
+        """
         try:
             validator = self.check(key, value, now=now)
         except ProtocolViolation:
@@ -81,7 +84,8 @@ class RecordStore:
             return PutOutcome.REFRESHED
         if old is not None and self._is_valid(key, old.value, now=now) and validator.select((value, old.value)) != 0:
             return PutOutcome.STALE
-        if not self._has_room(len(value), source, instead_of=old):
+        share = limits.SOURCE_RECORDS if share is None else share
+        if not self._has_room(len(value), source, share, instead_of=old):
             return PutOutcome.FULL
         self._drop(key)
         self._held[key] = _Held(value, now, source)
@@ -115,16 +119,16 @@ class RecordStore:
             return False
         return True
 
-    def _has_room(self, size: int, source: str, *, instead_of: _Held | None) -> bool:
+    def _has_room(self, size: int, source: str, share: int, *, instead_of: _Held | None) -> bool:
         if instead_of is not None:
             own = instead_of.source == source
             return self._bytes - len(instead_of.value) + size <= limits.RECORDS_BYTES and (
-                own or self._by_source.get(source, 0) < limits.SOURCE_RECORDS
+                own or self._by_source.get(source, 0) < share
             )
         return (
             len(self._held) < limits.RECORDS
             and self._bytes + size <= limits.RECORDS_BYTES
-            and self._by_source.get(source, 0) < limits.SOURCE_RECORDS
+            and self._by_source.get(source, 0) < share
         )
 
     def _drop(self, key: bytes) -> None:

@@ -149,12 +149,10 @@ class Ahead:
                 return
             match answer.outcome, job.request:
                 case (AheadOutcome.DONE, Leave()):
-                    await self._ledger.note(
-                        lambda tx, _effects, row=job.row: ahead.note_left(tx, row, now=self._own.now())
-                    )
+                    await self._ledger.note(partial(self._note_left, job.row))
                     relay.failures = 0
                 case (_, Withdraw()) if answer.outcome is not AheadOutcome.BUSY:
-                    await self._ledger.note(lambda tx, _effects, row=job.row: ahead.forget(tx, row))
+                    await self._ledger.note(partial(self._note_gone, job.row))
                 case (AheadOutcome.NEWER, _):
                     old += 1
                 case _:

@@ -11,8 +11,9 @@ from nacl.signing import SigningKey
 from prometheus_client.exposition import generate_latest
 
 from covey_core.errors import StreamLost
+from covey_core.host import kad_limits
 from covey_core.identity import Identity
-from covey_core.network import Network, new_network
+from covey_core.network import Network, RelayEntry, new_network
 from covey_core.records import decode_record, encode_record, record_key
 from covey_core.wire.ahead import AheadAnswer, AheadOutcome, Leave, begin_of
 from covey_relay import limits
@@ -63,6 +64,20 @@ async def test_what_the_owner_published_since_is_left_alone(network: Network, tm
         assert await place.ahead.publish_due() == 0
         assert place.counted("covey_ahead_publications_total", outcome="newer") == 1
         assert await other.get(key_of(ALICE)) == (own,)
+
+
+async def test_a_relay_of_the_network_publishes_for_more_people_than_one_address_has(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kad_limits, "SOURCE_RECORDS", 2)
+    identity, keys = Identity.generate(), [SigningKey(bytes([number]) * 32) for number in range(5)]
+    known = replace(network, relays=(RelayEntry("us", (f"/ip4/127.0.0.1/tcp/1/p2p/{identity.peer_id}",)),))
+    async with relay_at(known, tmp_path / "ahead.db", Clock(), identity=identity) as place, holder(place) as other:
+        for key in keys:
+            await place.ask(Leave(day_record(key, TODAY)))
+        place.clock.now += limits.AHEAD_PUBLISH_SPREAD_SECONDS
+        assert await place.ahead.publish_due() == 5
+        assert other.records == 5
 
 
 async def test_a_relay_that_was_killed_has_what_it_took_and_publishes_it(network: Network, tmp_path: Path) -> None:
