@@ -104,6 +104,13 @@ class React(Body):
     emoji: Annotated[str, _bounded(EMOJI_BYTES)]
 
 
+class MoveMailboxes(Body):
+    """Leave a relay, named by its operator or PeerId, or six or more of its last characters; or go `back` to it."""
+
+    relay: Annotated[str, Field(min_length=1), _bounded(NAME_BYTES)]
+    back: bool = False
+
+
 class Contacts(BaseModel):
     """Contacts, accepted ones first, then by alias."""
 

@@ -23,6 +23,7 @@ from covey_node.api.models import (
     MakeInvite,
     Marked,
     Messages,
+    MoveMailboxes,
     React,
     Rename,
     Requests,
@@ -35,6 +36,7 @@ from covey_node.service.port import (
     ContactView,
     DoctorView,
     InviteView,
+    MailboxesView,
     MessageView,
     NodePort,
     PingView,
@@ -55,6 +57,7 @@ def make_router(port: NodePort, *, shutdown: trio.Event) -> APIRouter:
     """Return all /v1 routes over this port."""
     router = APIRouter(prefix="/v1")
     _node_routes(router, port, shutdown)
+    _mailbox_routes(router, port)
     _contact_routes(router, port, shutdown)
     _invite_routes(router, port)
     _conversation_routes(router, port)
@@ -96,6 +99,18 @@ def _node_routes(router: APIRouter, port: NodePort, shutdown: trio.Event) -> Non
             after = int(last_event_id[:18])
         chosen = frozenset(kind for kind in kinds.split(",") if kind)
         return EventStream(port.events(after=after), after=after, kinds=chosen, shutdown=shutdown)
+
+
+def _mailbox_routes(router: APIRouter, port: NodePort) -> None:
+    @router.get("/mailboxes", tags=["mailboxes"], responses=responses())
+    async def mailboxes() -> MailboxesView:
+        """Return where mail for this device waits: relays, and the queues for each contact."""
+        return await port.mailboxes()
+
+    @router.post("/mailboxes/move", tags=["mailboxes"], responses=_CHANGE)
+    async def move_mailboxes(body: MoveMailboxes) -> MailboxesView:
+        """Have all mailboxes leave a relay, or use it again. It is done bit by bit, and no mail is lost."""
+        return await port.move_mailboxes(body.relay, back=body.back)
 
 
 def _contact_routes(router: APIRouter, port: NodePort, shutdown: trio.Event) -> None:

@@ -41,7 +41,7 @@ def make_parser() -> argparse.ArgumentParser:
     _account(command)
     _contacts(command, common)
     _messages(command)
-    _node(command)
+    _node(command, common)
     return parser
 
 
@@ -147,9 +147,16 @@ def _messages(command: _Add) -> None:
     delete.add_argument("message", metavar="ID")
 
 
-def _node(command: _Add) -> None:
+def _node(command: _Add, common: argparse.ArgumentParser) -> None:
     status = command("status", "node:status", "show how the node is doing")
     status.add_argument("--why", metavar="MESSAGE", help="why this message is where it is")
+    mailbox = command("mailbox", "mailboxes:show", "show where mail for you waits while you are away")
+    actions = mailbox.add_subparsers(dest="action", metavar="list | move RELAY")
+    actions.add_parser("list", parents=[common], help="show relays and queues").set_defaults(run="mailboxes:show")
+    move = actions.add_parser("move", parents=[common], help="have your mailboxes leave a relay; no mail is lost")
+    move.add_argument("relay", metavar="RELAY", help="its operator, PeerId, or the end of it")
+    move.add_argument("--back", action="store_true", help="use that relay again")
+    move.set_defaults(run="mailboxes:move")
     doctor = command("doctor", "doctor:doctor", "show how you and your contacts are reached, and what would help")
     doctor.add_argument("contact", metavar="CONTACT", nargs="?", help="try to reach this one, and explain step by step")
     ping = command("ping", "node:ping", "measure the way to a contact's device")

@@ -18,9 +18,15 @@ from covey_node import limits
 class Acknowledging:
     """Has messages deleted; what a lost connection leaves undone is told again by the relay when it is read anew."""
 
-    def __init__(self, call: Callable[[bytes, Command], Awaitable[Answer]]) -> None:
-        """`call` asks the relay with the seed of a queue's owner; `MailboxUnreachable` is the caller's of `run`."""
+    def __init__(
+        self, call: Callable[[bytes, Command], Awaitable[Answer]], done: Callable[[bytes, Sequence[bytes]], None]
+    ) -> None:
+        """`call` asks the relay with the seed of a queue's owner; `MailboxUnreachable` is the caller's of `run`.
+
+        `done` is told what lies in a queue (its recv_id) no more.
+        """
         self._call = call
+        self._done = done
         self._waiting: dict[bytes, dict[bytes, None]] = {}  # mids (16 bytes) by recv_id
         self._count = 0
         self._some = trio.Event()
@@ -76,3 +82,4 @@ class Acknowledging:
                 await trio.sleep(answer.retry_after_seconds or limits.MAILBOX_BUSY_SECONDS)
                 async with at_once:
                     answer = await self._call(seed, Ack(recv_id, page))
+            self._done(recv_id, page)

@@ -16,6 +16,7 @@ from typing import Protocol
 import trio
 
 from covey_core.errors import FileDamaged, ProtocolViolation
+from covey_core.limits import MAILBOX_ACK_MIDS
 from covey_core.logs import get_logger
 from covey_core.peers import PeerId, peer_id_bytes, short
 from covey_core.wire.mailbox import (
@@ -112,7 +113,8 @@ class RelayQueues:
         self._woken = trio.Event()
         self._heard: dict[bytes, Heard] = {}  # by recv_id
         self._sets: dict[int, dict[bytes, Heard]] = {}  # the same, by set
-        self._acks = Acknowledging(self._call)
+        self._waiting: dict[bytes, dict[bytes, int]] = {}  # bytes of what came and is not deleted there, by recv_id
+        self._acks = Acknowledging(self._call, self._deleted)
         self._failures = 0
         self.listening = False
 
@@ -127,6 +129,18 @@ class RelayQueues:
         """Have packets deleted that are durable here and may lie in this relay's queues of their set."""
         for recv_id, heard in self._sets.get(set_id, {}).items():
             self._acks.add(recv_id, [heard.keys.mid(packet) for packet in packets], certain=False)
+
+    def usage(self, recv_id: bytes) -> tuple[int, int] | None:
+        """Return how many messages, and bytes, came from a queue and lie there still; None while it is not read."""
+        if not self.listening or recv_id not in self._heard:
+            return None
+        waiting = self._waiting.get(recv_id, {})
+        return len(waiting), sum(waiting.values())
+
+    def _deleted(self, recv_id: bytes, mids: Sequence[bytes]) -> None:
+        waiting = self._waiting.get(recv_id, {})
+        for mid in mids:
+            waiting.pop(mid, None)
 
     async def run(self) -> None:
         """Attend to the queues until none is left."""
@@ -146,6 +160,7 @@ class RelayQueues:
             self.listening = False
             self._heard.clear()
             self._sets.clear()
+            self._waiting.clear()
             self._acks.forget()
             await self._pause(reason)
 
@@ -332,6 +347,9 @@ class RelayQueues:
         heard = self._heard.get(recv_id)
         if heard is None:
             return
+        waiting = self._waiting.setdefault(recv_id, {})
+        if len(waiting) < MAILBOX_ACK_MIDS:  # as many as an honest relay keeps
+            waiting.update((message.mid, len(message.blob)) for message in messages)
         opened: list[tuple[bytes, bytes]] = []
         for message in messages:
             try:

@@ -7,6 +7,7 @@ docs/spec/mailbox.md, "Replicas". Never touches: what packets mean (collect_use.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import trio
 
@@ -22,6 +23,7 @@ from covey_node.service.collect_plan import Surroundings
 from covey_node.service.collect_receipts import Receipting
 from covey_node.service.collect_relay import Parts, RelayQueues
 from covey_node.service.effects import Effects
+from covey_node.service.mailbox_views import Seen
 from covey_node.store import queue_relays, queues
 from covey_node.store.errors import StoreError
 from covey_node.store.tx import Tx
@@ -53,9 +55,24 @@ class Collecting:
         for relay in self._relays.values():
             relay.wake(hurry=True)
 
-    def listening(self) -> frozenset[PeerId]:
-        """Return the relays at which our queues are being listened to."""
-        return frozenset(peer for peer, relay in self._relays.items() if relay.listening)
+    def seen(self) -> Seen:
+        """Return what is known of relays now."""
+
+        def usage(relay: PeerId, recv_id: bytes) -> tuple[int, int] | None:
+            return self._relays[relay].usage(recv_id) if relay in self._relays else None
+
+        return Seen(
+            operators={relay: at.operator for relay, at in self._known.items()},
+            behaviour=dict(self._behaviour),
+            listening=frozenset(peer for peer, relay in self._relays.items() if relay.listening),
+            usage=usage,
+        )
+
+    async def leave(self, relay: PeerId, *, back: bool) -> None:
+        """Have no queues at a relay from now on, or have them there again; durable when this returns."""
+        old = self._behaviour.get(relay, Behaviour())
+        self._note(relay, replace(old, left_at=None if back else self._parts.own.now()))
+        await self._save_behaviour()
 
     async def run(self) -> None:
         """Collect until cancelled."""

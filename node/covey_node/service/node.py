@@ -28,6 +28,7 @@ from covey_node.service.conversation import Conversation
 from covey_node.service.delivery import Delivery
 from covey_node.service.doctor import Doctor
 from covey_node.service.ledger import Ledger
+from covey_node.service.mailbox_desk import MailboxDesk
 from covey_node.service.mailboxes import Mailboxes
 from covey_node.service.naming import find_contact
 from covey_node.service.own import Own
@@ -37,6 +38,7 @@ from covey_node.service.port import (
     DoctorView,
     EventView,
     InviteView,
+    MailboxesView,
     MessageView,
     PeerPathView,
     PingView,
@@ -73,6 +75,7 @@ class Parts:
     state: Callable[[], str]
     paths: PathWatch
     doctor: Doctor
+    desk: MailboxDesk
     mailboxes: Mailboxes
 
 
@@ -116,6 +119,14 @@ class Node:
     async def doctor(self, contact: str | None) -> DoctorView:
         """Say how this machine is reached, and each contact; of one contact hop by hop, after a try to reach it."""
         return await self._parts.doctor.examine(contact)
+
+    async def mailboxes(self) -> MailboxesView:
+        """Return where mail for this device waits."""
+        return await self._parts.desk.view()
+
+    async def move_mailboxes(self, relay: str, *, back: bool) -> MailboxesView:
+        """Have all mailboxes leave a relay without losing mail; or `back`: use it again."""
+        return await self._parts.desk.move(relay, back=back)
 
     async def ping(self, contact: str) -> PingView:
         """Measure one round trip; `Refused` when no path stands within its deadline."""

@@ -27,6 +27,10 @@ from covey_node.service.doctor_views import PortmapView as PortmapView
 from covey_node.service.doctor_views import PunchAddressView as PunchAddressView
 from covey_node.service.doctor_views import PunchView as PunchView
 from covey_node.service.doctor_views import StandingPathView as StandingPathView
+from covey_node.service.mailbox_views import MailboxesView as MailboxesView
+from covey_node.service.mailbox_views import MailboxQueueView as MailboxQueueView
+from covey_node.service.mailbox_views import MailboxRelayView as MailboxRelayView
+from covey_node.service.mailbox_views import MailboxSetView as MailboxSetView
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +272,12 @@ class NodePort(Protocol):
 
     async def set_verified(self, contact: str, *, verified: bool) -> VerifyView:
         """Record that the user compared the safety number (or takes it back)."""
+
+    async def mailboxes(self) -> MailboxesView:
+        """Return where mail for this device waits."""
+
+    async def move_mailboxes(self, relay: str, *, back: bool) -> MailboxesView:
+        """Have mailboxes leave a relay (operator, PeerId or its end), and no mail is lost; or `back`: use it again."""
 
     async def doctor(self, contact: str | None) -> DoctorView:
         """Say how this machine is reached, and each contact; of one contact hop by hop, after a try to reach it."""

@@ -219,7 +219,7 @@ async def open_node(
                 state=state,
                 paths=insight.paths,
                 doctor=insight.doctor(reach, records, announce=options.announce),
-                mailboxes=MailboxDesk(ledger, mailboxes.collecting),
+                desk=MailboxDesk(ledger, mailboxes.collecting),
                 mailboxes=mailboxes,
             )
         )

@@ -45,8 +45,13 @@ def untold(tx: Tx, set_id: int, devices: Collection[bytes], *, number: int) -> t
     return tuple(key for key in devices if key not in known)
 
 
+def state(tx: Tx, set_id: int) -> dict[bytes, int]:
+    """Return which composition each device that was told one has confirmed, 0 for none."""
+    rows = tx.all("SELECT device_key, confirmed FROM queue_told WHERE set_id = ?", (set_id,))
+    return {bytes(key): int(number) for key, number in rows}
+
+
 def confirmed(tx: Tx, set_id: int, devices: Collection[bytes]) -> int:
     """Return the highest composition that all these devices have confirmed, 0 when one has confirmed none."""
-    rows = tx.all("SELECT device_key, confirmed FROM queue_told WHERE set_id = ?", (set_id,))
-    found = {bytes(key): int(number) for key, number in rows}
+    found = state(tx, set_id)
     return min((found.get(key, 0) for key in devices), default=0)

@@ -20,6 +20,10 @@ from covey_node.service.port import (
     EventView,
     HopView,
     InviteView,
+    MailboxesView,
+    MailboxQueueView,
+    MailboxRelayView,
+    MailboxSetView,
     MappingView,
     MessageView,
     NatView,
@@ -148,6 +152,33 @@ def a_doctor_view(**changes: Any) -> DoctorView:
     return replace(view, **changes)
 
 
+def some_mailboxes() -> MailboxesView:
+    """Three relays, one of them silent; bob was told, carol's set is on its way."""
+
+    def queue(operator: str, state: str = "standing", waiting: int | None = 0) -> MailboxQueueView:
+        relay = f"12D3KooW{operator.title():x>38}"
+        size = None if waiting is None else 4112 * waiting
+        return MailboxQueueView(relay, operator, state, waiting is not None, waiting, size, 1024, 8 << 20, 1_814_400)
+
+    def relay(operator: str, state: str, **changes: Any) -> MailboxRelayView:
+        return replace(
+            MailboxRelayView(f"12D3KooW{operator.title():x>38}", operator, state, 2, NOW, 0.0, None), **changes
+        )
+
+    silent = {"reached_at": NOW - 7200, "away_seconds": 7000.0, "reason": "no connection: timed out"}
+    return MailboxesView(
+        on=True,
+        relays=(relay("club", "listening"), relay("home", "listening"), relay("school", "silent", **silent)),
+        sets=(
+            MailboxSetView(
+                "contact", "bob", 2, 1, 1, (queue("club"), queue("home", waiting=3), queue("school", waiting=None))
+            ),
+            MailboxSetView("contact", "carol", 1, 2, 0, (queue("club"), queue("home", "making", None))),
+            MailboxSetView("open", None, 1, 0, 0, (queue("club"), queue("home"))),
+        ),
+    )
+
+
 def bobs_hops() -> tuple[HopView, ...]:
     """The steps to bob."""
     return (
@@ -173,6 +204,7 @@ class FakePort:
     """Keeps contacts, messages, invites and events in dicts; `deliver` is what the network would do."""
 
     def __init__(self) -> None:
+        self.mail = some_mailboxes()
         self.state = "ready"
         self.people = {
             "bob": a_contact("bob", BOB, path=PathKind.RELAYED, verified=True, last_seen=NOW, unread=2),
@@ -369,6 +401,17 @@ class FakePort:
         one = await self.contact(contact)
         self.people[one.alias] = replace(one, verified=verified)
         return await self.verify(contact)
+
+    async def mailboxes(self) -> MailboxesView:
+        return self.mail
+
+    async def move_mailboxes(self, relay: str, *, back: bool) -> MailboxesView:
+        if relay != "club":
+            raise NotFound(f"no relay {relay!r} is known; there are: club (zClub1)")
+        state = "idle" if back else "left"
+        relays = tuple(replace(one, state=state) if one.operator == relay else one for one in self.mail.relays)
+        self.mail = replace(self.mail, relays=relays)
+        return self.mail
 
     async def ping(self, contact: str) -> PingView:
         one = await self.contact(contact)

@@ -48,6 +48,8 @@ def fill(port: FakePort) -> None:
     ("name", "words"),
     [
         ("status", "status"),
+        ("mailbox", "mailbox"),
+        ("mailbox_move", "mailbox move club"),
         ("doctor", "doctor"),
         ("doctor_bob", "doctor bob"),
         ("doctor_carol", "doctor carol"),
