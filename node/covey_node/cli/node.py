@@ -30,12 +30,14 @@ def status(run: Run) -> int:
         if view["record_published_at"] is not None
         else "not published yet"
     )
+    listen = [addr.partition("/p2p/")[0] for addr in view["listen"]]  # all of this device: --json tells its PeerId
     facts = [
         ("name", view["name"]),
         ("account", view["account"]),
         ("network", f"{view['network']} ({kind})" if view["network"] else "none; covey join LINK"),
         ("node", f"{view['state']}, version {view['version']}, up {duration(max(0, run.now - view['started_at']))}"),
-        ("listens on", ", ".join(view["listen"]) or "nothing (dials only)"),
+        ("listens on", listen[0] if listen else "nothing (dials only)"),
+        *(("", addr) for addr in listen[1:]),
         ("DHT servers", f"{view['bootstraps_connected']} answer"),
         ("contact record", record),
         ("waiting", f"{view['queued']} queued, {view['unread']} unread, {view['requests']} requests"),
