@@ -18,7 +18,7 @@ from covey_core.peers import PeerId
 from covey_node import limits
 from covey_node.net.lan_interfaces import own_subnets
 from covey_node.net.relays import RelayClient
-from covey_node.protocol.addresses import Direct, Through, host_of, usable
+from covey_node.protocol.addresses import Direct, Through, host_of, is_loopback, usable
 from covey_node.protocol.paths import PathKind
 
 
@@ -55,7 +55,7 @@ class Dialer:
             return PathKind.PUNCHED
         if info.inbound and info.observed is not None and _transport(info.observed) in map(_transport, self.mapped()):
             return PathKind.MAPPED
-        return PathKind.PUBLIC
+        return PathKind.LAN if is_loopback(host) else PathKind.PUBLIC
 
     async def connect(self, peer: PeerId, addrs: Iterable[str], *, nearby: bool = True) -> None:
         """Make sure that a connection to `peer` stands; Unreachable tells what was tried.

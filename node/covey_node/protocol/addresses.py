@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from covey_core.errors import ProtocolViolation
 from covey_core.peers import PeerId, public_key_of
@@ -73,6 +74,14 @@ def host_of(addr: str) -> str | None:
     """Return the IP address or name in front of a multiaddr, None when there is none."""
     parts = addr.split("/")
     return parts[2] if len(parts) > 3 and parts[1] in {"ip4", "ip6", "dns", "dns4", "dns6"} else None  # noqa: PLR2004
+
+
+def is_loopback(host: str) -> bool:
+    """Whether packets to this IP stay on this machine; a name is none."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def transport_of(addr: str) -> str:

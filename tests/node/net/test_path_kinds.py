@@ -6,18 +6,20 @@ import pytest
 
 from covey_core.host import ConnectionInfo
 from covey_core.identity import Identity
-from covey_core.network import new_network
+from covey_core.network import Network, new_network
 from covey_core.peers import PeerId
 from covey_node.net.dialer import Dialer
 from covey_node.protocol.paths import PathKind
 
 PEER = Identity.generate().peer_id
 RELAY = Identity.generate().peer_id
+PUBLIC = new_network("test", private=False)
+ON_LOOPBACK = new_network("test", private=True, subnets=("127.0.0.0/8", "::1/128"))
 
 
 class _Host:
     def __init__(self, *standing: ConnectionInfo) -> None:
-        self.network = new_network("test", private=False)
+        self.network = PUBLIC
         self._standing = standing
 
     def connections(self, _peer: PeerId) -> tuple[ConnectionInfo, ...]:
@@ -29,8 +31,10 @@ def _info(addr: str, **more: Any) -> ConnectionInfo:
     return ConnectionInfo(peer=PEER, remote_addr=addr, **facts)
 
 
-def _kind(info: ConnectionInfo, mapped: tuple[str, ...] = ()) -> PathKind:
-    dialer = Dialer(_Host(info), None)  # type: ignore[arg-type]
+def _kind(info: ConnectionInfo, mapped: tuple[str, ...] = (), network: Network = PUBLIC) -> PathKind:
+    host = _Host(info)
+    host.network = network
+    dialer = Dialer(host, None)  # type: ignore[arg-type]
     dialer.mapped = lambda: mapped
     return dialer.kind_of(info)
 
@@ -47,6 +51,12 @@ def test_an_address_of_a_site_is_the_lan_also_when_it_was_punched(addr: str) -> 
 def test_a_global_address_is_public_unless_a_hole_was_punched_to_it() -> None:
     assert _kind(_info("/ip4/8.8.4.4/tcp/1")) is PathKind.PUBLIC
     assert _kind(_info("/ip4/8.8.4.4/tcp/1", punched=True)) is PathKind.PUNCHED
+
+
+def test_this_machine_itself_is_the_lan_where_a_network_counts_it_as_outside() -> None:
+    for addr in ("/ip4/127.0.0.1/tcp/1", "/ip6/::1/udp/1/quic-v1"):
+        assert _kind(_info(addr), network=ON_LOOPBACK) is PathKind.LAN
+        assert _kind(_info(addr, punched=True), network=ON_LOOPBACK) is PathKind.PUNCHED
 
 
 def test_a_place_where_a_neighbour_was_found_is_the_lan_in_a_private_network_too() -> None:

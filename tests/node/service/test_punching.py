@@ -43,7 +43,7 @@ async def test_contacts_whose_addresses_are_ipv6_come_to_a_direct_path(
     """By a punch where nobody knows their addresses, else by a dial."""
     if not has_ip6():
         pytest.skip("this machine has no IPv6 loopback")
-    wanted = PathKind.PUNCHED if announce else PathKind.PUBLIC
+    wanted = PathKind.PUNCHED if announce else PathKind.LAN
     async with (
         running_relay(new_network("six", private=True, subnets=("127.0.0.0/8", "::1/128")), ip=IP6) as (network, _, _),
         running_node(tmp_path / "alice", network, announce=announce, ip=IP6) as alice,
