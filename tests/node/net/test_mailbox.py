@@ -248,18 +248,18 @@ async def test_a_busy_relay_is_asked_for_the_subscription_again(tmp_path: Path) 
         running_client(naming(NETWORK, relay)) as client,
     ):
         queues = [await new_queue(client, relay.at, f"person {number}") for number in range(4)]
-        more = [replace(one, ids=replace(one.ids, recv_id=bytes(24))) for one in queues]
+        wanted = [Subscribed(one.ids.recv_id, one.owner.seed) for one in queues for _ in range(4)]
         mail = Mail(*queues)
-        stands = [Subscribed(one.ids.recv_id, one.owner.seed) for one in queues for _ in more]
         async with trio.open_nursery() as nursery:
 
             async def listen() -> None:
-                await client.subscribe(relay.at, stands, mail.deliver, standing=mail.standing.set)
+                await client.subscribe(relay.at, wanted, mail.deliver, refused=mail.refuse, standing=mail.standing.set)
 
             nursery.start_soon(listen)
             with trio.fail_after(30):
                 await mail.standing.wait()
             nursery.cancel_scope.cancel()
+        assert not mail.refused
         assert any(isinstance(one.answer, m.Refused) and one.answer.reason is m.Reason.BUSY for one in relay.seen)
 
 
