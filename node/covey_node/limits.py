@@ -224,6 +224,7 @@ AHEAD_SEQUENCE_BITS = 29  # of the first sequence for a day, at random; a day's 
 AHEAD_STEP_BITS = 16  # of the steps after it: 20,000 replacements fit below the day's own seconds
 AHEAD_START_SECONDS = 15  # after the start: by then relays have granted slots, and the circuits are known
 AHEAD_LOOK_SECONDS = 3600  # between two looks for days that are missing somewhere
+AHEAD_CHECK_SECONDS = 24 * 3600  # between two tries whether a relay still has what it took; one record
 AHEAD_AGAIN_SECONDS = 600  # between two times that all days are left anew because circuits changed
 AHEAD_PAUSE_SECONDS = 4.0  # longest wait between two records at one relay; a month takes a minute
 AHEAD_REQUEST_SECONDS = 20  # dialing, admission, 6 KB and an answer that waits for the relay's disk

@@ -57,6 +57,7 @@ class AheadOutcome(IntEnum):
     TIME = 3
     FULL = 4
     BUSY = 5
+    ADDED = 6
 
 
 @dataclass(frozen=True, slots=True)

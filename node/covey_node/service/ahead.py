@@ -7,6 +7,7 @@ streams (net/ahead.py), how a record is made (record_making.py), which days and 
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -40,21 +41,23 @@ Ask = Callable[[Network, PeerId, Sequence[str], AheadRequest], Awaitable[AheadAn
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One request to one relay, and the row that it is about."""
+    """One request to one relay, and the row that it is about; `replaces`: something lies there already, it said."""
 
     row: AheadRow
     request: AheadRequest
+    replaces: bool = False
 
 
 @dataclass(slots=True)
 class _Relay:
-    """A relay of the network, and how it went there; `ready_at` on trio's clock."""
+    """A relay of the network, and how it went there; `ready_at` and `checked_at` on trio's clock."""
 
     peer: PeerId
     operator: str
     addrs: tuple[str, ...]
     failures: int = 0
     ready_at: float = 0.0
+    checked_at: float = -math.inf
 
 
 class Ahead:
@@ -108,7 +111,11 @@ class Ahead:
         """Return the relays to be asked that were not yet, and whether records are to lie there."""
         there = await self._ledger.read(ahead.rows)
         owed = {row.relay for row in there if row.withdrawal is not None}
-        chosen = self._choose({row.relay for row in there if row.left_at is not None and row.withdrawal is None})
+        lying = {row.relay for row in there if row.left_at is not None and row.withdrawal is None}
+        chosen = self._choose(lying)
+        for relay in self._relays.values():
+            if peer_id_bytes(relay.peer) not in lying:
+                relay.checked_at = trio.current_time()
         return [
             (relay, relay.peer in chosen)
             for relay in self._relays.values()
@@ -138,7 +145,8 @@ class Ahead:
     async def _serve(self, relay: _Relay, *, chosen: bool) -> None:
         old = 0
         while old <= limits.AHEAD_REFUSED_MAX:
-            job = await self._ledger.note(lambda tx, _effects: self._next(tx, relay.peer, chosen=chosen))
+            check = relay.checked_at + limits.AHEAD_CHECK_SECONDS <= trio.current_time()
+            job = await self._ledger.note(partial(self._next, relay.peer, chosen=chosen, check=check))
             if job is None:
                 return
             try:
@@ -148,9 +156,12 @@ class Ahead:
                 self._leave_alone(relay, limits.AHEAD_RETRY_SECONDS)
                 return
             match answer.outcome, job.request:
-                case (AheadOutcome.DONE, Leave()):
-                    await self._ledger.note(partial(self._note_left, job.row))
+                case (AheadOutcome.DONE | AheadOutcome.ADDED, Leave()):
+                    lost = job.replaces and answer.outcome is AheadOutcome.ADDED
+                    await self._ledger.note(partial(self._note_left, job.row, lost=lost))
                     relay.failures = 0
+                    if job.replaces:
+                        relay.checked_at = trio.current_time()
                 case (_, Withdraw()) if answer.outcome is not AheadOutcome.BUSY:
                     await self._ledger.note(partial(self._note_gone, job.row))
                 case (AheadOutcome.NEWER, _):
@@ -168,8 +179,11 @@ class Ahead:
 
     # --- in a transaction ---------------------------------------------------------------------------------------------
 
-    def _next(self, tx: Tx, relay: PeerId, *, chosen: bool) -> Job | None:
-        """Return what is to be asked of the relay next, written down before it leaves."""
+    def _next(self, relay: PeerId, tx: Tx, _effects: Effects, *, chosen: bool, check: bool) -> Job | None:
+        """Return what is to be asked of the relay next, written down before it leaves.
+
+        With `check`, when nothing is missing: one record anew, to see whether what lay there is still there.
+        """
         now, name = self._own.now(), peer_id_bytes(relay)
         today = crypto.day_of(now)
         ahead.prune(tx, today=today)
@@ -185,10 +199,11 @@ class Ahead:
         plan = self._plan(tx, keys.share.public, prekeys.generations[-1].id, addrs, now=now)
         if plan is None:
             return None
-        gaps = missing(today, ahead.days_there(tx, name, plan.mark))
+        gaps = missing(today, ahead.days_there(tx, name, plan.mark)) or (tuple(days_ahead(today)) if check else ())
         if not gaps:
             return None
         day = self._rng.choice(gaps)
+        replaces = ahead.is_there(tx, name, keys.share.blinded_key(day))
         kept = prekeys.signed_ahead(until=expiry_of(days_ahead(today)[-1]))
         if kept.encode() != row.prekeys:
             account.set_prekeys(tx, kept.encode())
@@ -205,7 +220,16 @@ class Ahead:
         )
         reserved = AheadRow(name, made.day_key, day, sequence, plan.mark)
         ahead.reserve(tx, reserved)
-        return Job(reserved, Leave(made.value))
+        return Job(reserved, Leave(made.value), replaces)
+
+    def _note_left(self, row: AheadRow, tx: Tx, _effects: Effects, *, lost: bool) -> None:
+        if lost:
+            log.info("node.ahead.lost")
+            ahead.note_lost(tx, row.relay)
+        ahead.note_left(tx, row, now=self._own.now())
+
+    def _note_gone(self, row: AheadRow, tx: Tx, _effects: Effects) -> None:
+        ahead.forget(tx, row)
 
     def _plan(self, tx: Tx, record_key: bytes, generation: int, addrs: tuple[str, ...], *, now: float) -> Plan | None:
         """Return what is to lie at relays now; None while another content has only just been begun."""

@@ -88,6 +88,17 @@ def last_sequence(tx: Tx, day_key: bytes) -> int:
     return tx.number("SELECT coalesce(max(sequence), 0) FROM ahead WHERE day_key = ?", (day_key,))
 
 
+def is_there(tx: Tx, relay: bytes, day_key: bytes) -> bool:
+    """Return whether the relay said of the day's record that it has it."""
+    row = tx.one("SELECT left_at FROM ahead WHERE relay = ? AND day_key = ?", (relay, day_key))
+    return row is not None and row[0] is not None
+
+
+def note_lost(tx: Tx, relay: bytes) -> None:
+    """The relay has lost what it had: nothing lies there by its own word any more."""
+    tx.execute("UPDATE ahead SET left_at = NULL WHERE relay = ?", (relay,))
+
+
 def reserve(tx: Tx, row: AheadRow) -> None:
     """Write down that a record is about to leave; what lay there before may lie there still."""
     tx.execute(

@@ -165,6 +165,7 @@ class Ahead:
         if kept.added:
             for group in groups:
                 self._added.take(group, now=clock)
+            return AheadAnswer(AheadOutcome.ADDED)
         return _busy(wait) if kept.outcome is AheadOutcome.BUSY else AheadAnswer(kept.outcome)
 
     # --- publishing ---------------------------------------------------------------------------------------------------

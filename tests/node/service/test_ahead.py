@@ -82,7 +82,7 @@ class Relays:
             day, record = verify_ahead(request.value)
             due = max(now, begin_of(day))
             kept = self.tables[peer].leave(day, record, request.value, now=now, due=due, may_add=True)
-            return AheadAnswer(kept.outcome)
+            return AheadAnswer(AheadOutcome.ADDED if kept.added else kept.outcome)
         verify_withdrawal(request, relay=peer)
         return AheadAnswer(self.tables[peer].withdraw(request.day_key, request.sequence))
 
@@ -205,8 +205,9 @@ async def test_a_new_day_costs_one_record_a_relay(owner: Owner, autojump_clock: 
     await trio.sleep(DAY_SECONDS)
     assert await owner.ahead.look() == DAYS
     asked = owner.relays.taken()
-    assert len(asked) == 3
-    assert {owner.opened(request)[0] for _, request in asked} == {owner.today + DAYS - 1}
+    days = Counter(owner.opened(request)[0] for _, request in asked)
+    assert days.pop(owner.today + DAYS - 1) >= 3
+    assert days.total() <= 3  # one anew at each, to see whether all is still there
     assert min(row.day for row in owner.rows()) == owner.today
 
 
@@ -262,7 +263,8 @@ async def test_another_relay_takes_the_place_of_one_that_is_gone(owner: Owner, a
     await owner.ahead.look()
     asked = Counter(peer for peer, _ in owner.relays.taken())
     assert asked[gone] == 1
-    assert sorted(asked.values()) == [1, 1, 1, DAYS]
+    assert max(asked.values()) == DAYS
+    assert asked.total() <= 1 + 2 * 2 + DAYS
     await trio.sleep(limits.AHEAD_RETRY_SECONDS / 2)
     await owner.ahead.look()
     assert owner.relays.taken() == []
@@ -270,6 +272,20 @@ async def test_another_relay_takes_the_place_of_one_that_is_gone(owner: Owner, a
     owner.relays.down.clear()
     await owner.ahead.look()
     assert sum(peer == gone for peer, _ in owner.relays.taken()) <= 1
+
+
+async def test_a_relay_that_lost_its_disk_gets_everything_anew_within_a_day(
+    owner: Owner, autojump_clock: MockClock
+) -> None:
+    await owner.ahead.look()
+    forgetful = owner.relays.taken()[0][0]
+    owner.relays.tables[forgetful] = AheadTable(owner.relays.folder / "new.db", AheadLimits())
+    await trio.sleep(limits.AHEAD_CHECK_SECONDS)
+    await owner.ahead.look()
+    asked = Counter(peer for peer, _ in owner.relays.taken())
+    assert asked.pop(forgetful) >= DAYS
+    assert max(asked.values()) <= 2
+    assert owner.relays.tables[forgetful].usage[0] == DAYS
 
 
 async def test_with_two_relays_of_five_a_month_lies_at_two(owner: Owner, autojump_clock: MockClock) -> None:
@@ -423,7 +439,7 @@ async def test_it_begins_after_the_start_and_hears_of_changes(owner: Owner, auto
         asked = owner.relays.taken()
         assert len(asked) == 6 * DAYS
         await trio.sleep(3 * DAY_SECONDS)
-        assert 0 < len(owner.relays.taken()) <= 9
+        assert 0 < len(owner.relays.taken()) <= 9 + 9
         nursery.cancel_scope.cancel()
 
 

@@ -30,7 +30,7 @@ async def test_records_are_taken_and_outlive_the_process_unless_the_operator_wan
     tomorrow, key = int(time.time()) // DAY_SECONDS + 1, SigningKey(b"a" * 32)
     async with running(tmp_path) as relay:
         joined = Network.from_link(await relay.line())
-        assert await leave(joined, day_record(key, tomorrow, sequence=2)) == AheadAnswer(AheadOutcome.DONE)
+        assert await leave(joined, day_record(key, tomorrow, sequence=2)) == AheadAnswer(AheadOutcome.ADDED)
         assert await relay.ends() == 0
     async with running(tmp_path) as relay:
         joined = Network.from_link(await relay.line())

@@ -23,7 +23,7 @@ from tests.relay.ahead.conftest import TODAY, Clock, holder, relay_at
 from tests.relay.ahead.records import day_record, withdrawal
 from tests.relay.conftest import host_on
 
-DONE = AheadAnswer(AheadOutcome.DONE)
+DONE, ADDED = AheadAnswer(AheadOutcome.DONE), AheadAnswer(AheadOutcome.ADDED)
 ALICE, BOB = SigningKey(b"a" * 32), SigningKey(b"b" * 32)
 
 
@@ -39,7 +39,7 @@ def key_of(key: SigningKey) -> str:
 async def test_a_record_is_published_on_its_day_and_not_before(network: Network, tmp_path: Path) -> None:
     async with relay_at(network, tmp_path / "ahead.db", Clock()) as place, holder(place) as other:
         value = day_record(ALICE, TODAY + 20)
-        assert await place.ask(Leave(value)) == DONE
+        assert await place.ask(Leave(value)) == ADDED
         for day in (TODAY, TODAY + 10, TODAY + 19):
             place.clock.goes_to(day, 86_399)
             assert await place.ahead.publish_due() == 0
@@ -83,7 +83,7 @@ async def test_a_relay_of_the_network_publishes_for_more_people_than_one_address
 async def test_a_relay_that_was_killed_has_what_it_took_and_publishes_it(network: Network, tmp_path: Path) -> None:
     identity, clock, value = Identity.generate(), Clock(), day_record(ALICE, TODAY + 3)
     async with relay_at(network, tmp_path / "ahead.db", clock, identity=identity) as place:
-        assert await place.ask(Leave(value)) == DONE
+        assert await place.ask(Leave(value)) == ADDED
         for suffix in ("", "-wal"):  # what a kill leaves behind
             (tmp_path / f"killed.db{suffix}").write_bytes((tmp_path / f"ahead.db{suffix}").read_bytes())
     clock.goes_to(TODAY + 3)
@@ -95,7 +95,7 @@ async def test_a_relay_that_was_killed_has_what_it_took_and_publishes_it(network
 async def test_a_higher_sequence_replaces_and_a_lower_one_is_told_so(network: Network, tmp_path: Path) -> None:
     async with relay_at(network, tmp_path / "ahead.db", Clock()) as place, holder(place) as other:
         old, new = (day_record(ALICE, TODAY + 1, sequence=number, inside=b"%d" % number) for number in (5, 9))
-        assert [await place.ask(Leave(one)) for one in (old, new, new)] == [DONE] * 3
+        assert [await place.ask(Leave(one)) for one in (old, new, new)] == [ADDED, DONE, DONE]
         assert await place.ask(Leave(old)) == AheadAnswer(AheadOutcome.NEWER)
         place.clock.goes_to(TODAY + 1)
         assert await place.ahead.publish_due() == 1
@@ -118,7 +118,7 @@ async def test_what_was_withdrawn_is_not_published_and_does_not_come_back(networ
 async def test_a_liar_leaves_and_withdraws_nothing_under_anothers_key(network: Network, tmp_path: Path) -> None:
     async with relay_at(network, tmp_path / "ahead.db", Clock()) as place:
         record = decode_record(day_record(ALICE, TODAY + 1, sequence=5))
-        assert await place.ask(Leave(encode_record(record))) == DONE
+        assert await place.ask(Leave(encode_record(record))) == ADDED
         stranger = day_record(BOB, TODAY + 1, sequence=99)
         for lie in (
             replace(record, sequence=6),
@@ -152,7 +152,7 @@ async def test_what_is_no_request_ends_the_stream_and_nothing_else(
     async with relay_at(network, tmp_path / "ahead.db", Clock()) as place:
         with pytest.raises(StreamLost):
             await place.ask(payload)
-        assert await place.ask(Leave(day_record(ALICE, TODAY + 1))) == DONE
+        assert await place.ask(Leave(day_record(ALICE, TODAY + 1))) == ADDED
 
 
 async def test_a_slow_peer_loses_its_stream(network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +172,7 @@ async def test_one_address_leaves_so_many_new_keys_and_may_still_replace_them(
     async with relay_at(network, tmp_path / "ahead.db", Clock()) as place:
         keys = [SigningKey(bytes([number]) * 32) for number in range(5)]
         answers = [await place.ask(Leave(day_record(key, TODAY + 1))) for key in keys]
-        assert [one.outcome for one in answers[:3]] == [AheadOutcome.DONE] * 3
+        assert answers[:3] == [ADDED] * 3
         assert {one.outcome for one in answers[3:]} == {AheadOutcome.BUSY}
         assert all(0 < one.retry_after <= 86_400 for one in answers[3:])
         assert await place.ask(Leave(day_record(keys[0], TODAY + 1, sequence=2))) == DONE
@@ -189,7 +189,7 @@ async def test_one_peer_asks_only_so_often(network: Network, tmp_path: Path, mon
 
 async def test_a_full_room_refuses_new_keys(network: Network, tmp_path: Path) -> None:
     async with relay_at(network, tmp_path / "ahead.db", Clock(), bounds=AheadLimits(records=1)) as place:
-        assert await place.ask(Leave(day_record(ALICE, TODAY + 1))) == DONE
+        assert await place.ask(Leave(day_record(ALICE, TODAY + 1))) == ADDED
         assert await place.ask(Leave(day_record(BOB, TODAY + 1))) == AheadAnswer(AheadOutcome.FULL)
 
 
@@ -204,7 +204,7 @@ async def test_a_disk_that_fails_makes_everybody_come_back_later(
         with monkeypatch.context() as broken:
             broken.setattr(place.ahead._table, "leave", fails)
             assert await place.ask(Leave(day_record(ALICE, TODAY))) == AheadAnswer(AheadOutcome.BUSY, 60)
-        assert await place.ask(Leave(day_record(ALICE, TODAY))) == DONE
+        assert await place.ask(Leave(day_record(ALICE, TODAY))) == ADDED
 
 
 async def test_nobody_who_left_a_record_stands_in_the_metrics_or_the_file(network: Network, tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ async def test_two_hundred_leave_records_at_once(network: Network, tmp_path: Pat
                 for number in range(200):
                     nursery.start_soon(leave, number)
             hosts.cancel_scope.cancel()
-        assert answers == [DONE] * 200
+        assert answers == [ADDED] * 200
         assert place.counted("covey_ahead_records") == 200
 
 
