@@ -54,6 +54,7 @@ SANS_IO_FILES = (
     "core/covey_core/records.py",
     "relay/covey_relay/reservations.py",
     "relay/covey_relay/circuits.py",
+    "relay/covey_relay/ahead/table.py",
     *(
         f"relay/covey_relay/mailbox/{name}.py"
         for name in (
