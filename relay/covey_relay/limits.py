@@ -122,6 +122,12 @@ MAILBOX_CACHE_BYTES = 64 * MIB
 MAILBOX_WAL_PAGES = 16_384
 """Pages after which the write-ahead log is moved into the file: 64 MiB, so that index pages are moved seldom."""
 
+MAILBOX_FREE_BYTES = 128 * MIB
+"""Left free on the disk: acknowledging and expiry write a log too, and moving it into the file takes as much again."""
+
+MAILBOX_FREE_SHARE = 8
+"""On a disk of less than 1 GiB this part of it is left free instead, and the write-ahead log is half of that."""
+
 MAILBOX_BATCH = 512
 """Operations in one commit: enough to share a flush, few enough that nobody waits long behind it."""
 

@@ -14,10 +14,10 @@ _OVERHEAD: Final = 1.15
 
 
 class Disk:
-    """What is known of the store's size; `cap_bytes` is all it may have."""
+    """What is known of the store's size; `cap_bytes` is all that the operator lets it have."""
 
     def __init__(self, *, cap_bytes: int) -> None:
-        self.cap_bytes: Final = cap_bytes
+        self._cap_bytes: Final = cap_bytes
         self.usage = Usage(0, 0, 0, None)
         self._measured_at = float("-inf")
         self._since_bytes = 0.0
@@ -26,6 +26,11 @@ class Disk:
     def used_bytes(self) -> int:
         """Bytes in use, by the last measurement and what was deposited since."""
         return self.usage.used_bytes + int(self._since_bytes)
+
+    @property
+    def cap_bytes(self) -> int:
+        """What it may have, less what the disk does not have for it."""
+        return max(1, self._cap_bytes - self.usage.missing_bytes)
 
     @property
     def ratio(self) -> float:

@@ -162,6 +162,9 @@ Operation = (
 GROWING = (Create, Deposit, AddKeys)
 """Operations that take room: refused with DISK when the store may not grow; all others still work then."""
 
+READING = (FindOwned, FindWritten, Held, Fetch)
+"""Operations that are done even where nothing at all can be written."""
+
 USES = {Purpose.PUT: 1, Purpose.TAKE: 2}
 """What a token was used for, as bits."""
 
@@ -224,12 +227,16 @@ Outcome = Created | Found | Deposited | Fetched | Taken | Expired | tuple[bytes,
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a store holds: bytes in use (of those that it may take), queues, and when the next message ends."""
+    """What a store holds: bytes in use (of those that it may take), queues, and when the next message ends.
+
+    `missing_bytes`: of those that it may take the disk has so many no longer, since others have filled it.
+    """
 
     used_bytes: int
     queues: int
     messages: int
     earliest_end: int | None
+    missing_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

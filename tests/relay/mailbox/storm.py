@@ -1,6 +1,6 @@
 """A storm of deposits from many tasks, which says on its output what was answered. Its test kills it in the middle.
 
-usage: python -m tests.relay.mailbox.storm DATABASE
+usage: python -m tests.relay.mailbox.storm FILE|URL LIFE
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from covey_core.wire import mailbox as m
 from covey_relay.limits import MailboxLimits
 from covey_relay.mailbox import operations as op
 from covey_relay.mailbox.line import MailboxLine, open_line
-from covey_relay.mailbox.sqlite import SqliteStore
+from covey_relay.mailbox.operations import MailboxStore
+from covey_relay.mailbox.stores import open_store
 
 BOUNDS = MailboxLimits(queue_messages=100_000, queue_bytes=2**30)
 WRITER = bytes(32)
@@ -45,11 +46,16 @@ async def deposit(line: MailboxLine, task: int, life: int) -> None:
         number += 1
 
 
-async def storm(path: Path, life: int) -> None:
-    async with open_line(lambda: SqliteStore(path, BOUNDS)) as line, trio.open_nursery() as nursery:
+def opened(where: str) -> MailboxStore:
+    """The store at a path or a URL."""
+    return open_store(path=Path(where), bounds=BOUNDS, url=where if "://" in where else "")
+
+
+async def storm(where: str, life: int) -> None:
+    async with open_line(lambda: opened(where)) as line, trio.open_nursery() as nursery:
         for task in range(TASKS):
             nursery.start_soon(deposit, line, task, life)
 
 
 if __name__ == "__main__":
-    trio.run(storm, Path(sys.argv[1]), int(sys.argv[2]))
+    trio.run(storm, sys.argv[1], int(sys.argv[2]))

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,10 +15,6 @@ from covey_relay.mailbox import operations as op
 from covey_relay.mailbox.line import open_line
 from covey_relay.mailbox.operations import Arrivals, Arrived, Operation, Outcome, Refusal, StoreFailed, Usage
 from covey_relay.mailbox.sqlite import SqliteStore
-
-from . import storm
-
-ROOT = Path(__file__).parents[3]
 
 
 class Arriving:
@@ -169,33 +161,3 @@ async def test_a_real_store_behind_the_line(tmp_path: Path) -> None:
         assert isinstance(fetched, op.Fetched)
         assert len(fetched.messages) == 1
         assert (await line.outside(lambda store: store.usage())).queues == 1
-
-
-def test_every_deposit_that_was_answered_is_there_after_a_kill(tmp_path: Path) -> None:
-    path = tmp_path / "mailboxes.db"
-    answered: set[str] = set()
-    for life in range(3):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.relay.mailbox.storm", str(path), str(life)], cwd=ROOT, stdout=subprocess.PIPE
-        )
-        assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(300 + 100 * life)]
-        os.kill(process.pid, signal.SIGKILL)
-        lines += process.stdout.readlines()
-        process.stdout.close()
-        assert process.wait() == -signal.SIGKILL
-        answered |= {line.decode().strip() for line in lines if line.endswith(b"\n")}
-    assert len(answered) >= 1200
-    there: set[str] = set()
-    store = SqliteStore(path, storm.BOUNDS)
-    try:
-        for task in range(storm.TASKS):
-            (fetched,) = store.apply([op.Fetch(storm.recv_id(task), 0, 10**6, 2**40)], now=1)
-            assert isinstance(fetched, op.Fetched)
-            assert [one.seq for one in fetched.messages] == list(range(1, len(fetched.messages) + 1))
-            assert all(one.blob == storm.blob_of(one.mid) for one in fetched.messages)
-            there |= {one.mid.hex() for one in fetched.messages}
-        assert store.usage().messages == len(there)
-    finally:
-        store.close()
-    assert answered - there == set()
