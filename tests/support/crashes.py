@@ -23,7 +23,7 @@ from pathlib import Path
 import trio
 
 from covey_core.network import Network
-from covey_node.protocol.status import ContactState, Status
+from covey_node.protocol.status import OPEN, ContactState
 from covey_node.service.node import Node
 from tests.support.people import empty_network, in_state, running_node, say, texts, until
 
@@ -141,7 +141,7 @@ async def all_arrived(node: Node, them: str) -> bool:
 
 async def nothing_open(node: Node, them: str) -> bool:
     page = await node.history(them, limit=500, before=None)
-    return all(view.status not in {Status.QUEUED, Status.SENT} for view in page)
+    return all(view.status not in OPEN for view in page)
 
 
 async def history(node: Node, them: str) -> list[tuple[str, bool, str, str]]:

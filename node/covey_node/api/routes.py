@@ -43,6 +43,7 @@ from covey_node.service.port import (
     Status,
     StatusView,
     VerifyView,
+    WhyView,
 )
 
 Contact = Annotated[str, Path(description="alias, account key (64 hex), or 8 or more of its first characters")]
@@ -230,6 +231,11 @@ def _message_routes(router: APIRouter, port: NodePort, shutdown: trio.Event) -> 
             seconds=wait_seconds,
             shutdown=shutdown,
         )
+
+    @router.get("/messages/{message}/why", tags=["messages"], responses=_LOOKUP)
+    async def why(message: MessageId) -> WhyView:
+        """Say why a message is where it is: each device that waits for it, each way that is tried."""
+        return await port.why(message)
 
     @router.patch("/messages/{message}", tags=["messages"], responses=_CHANGE)
     async def edit(message: MessageId, body: EditText) -> MessageView:

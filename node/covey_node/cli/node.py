@@ -10,8 +10,8 @@ import time
 from typing import Any
 
 from covey_node.cli.client import Node, NodeGone, path_of
-from covey_node.cli.exits import CliError, ExitCode
-from covey_node.cli.messages import lines_of, state_of
+from covey_node.cli.exits import ExitCode
+from covey_node.cli.messages import lines_of
 from covey_node.cli.output import Run
 from covey_node.cli.text import ago, clock, duration, harmless, reservation, table, way
 
@@ -93,18 +93,44 @@ def watch(run: Run) -> int:
 
 
 def _why(run: Run, node: Node) -> int:
-    view = node.ask("GET", path_of("messages", run.options.why))
-    lines = [*lines_of([view], run), f"status    {state_of(view, run)}, since {clock(view['status_at'], run.now)}"]
-    if view["outgoing"]:
-        lines.append(f"attempts  {view['attempts']}")
-        if view["status"] == "queued":
-            try:
-                contact = node.ask("GET", path_of("contacts", view["contact"]))
-            except CliError:
-                contact = {"path": "none", "last_seen": None}
-            lines.append(f"path      {contact['path']}, last seen {ago(contact['last_seen'], run.now)}")
-    run.out.show(view, lines)
+    path = path_of("messages", run.options.why)
+    view, why = node.ask("GET", path), node.ask("GET", f"{path}/why")
+    status = "delivered" if why["status"] == "received" else why["status"]
+    lines = [
+        *lines_of([view], run),
+        f"{status}, since {clock(why['status_at'], run.now)}: {harmless(why['words'])}",
+        *(line for device in why["devices"] for line in _device(device, run)),
+    ]
+    run.out.show(why, lines)
     return ExitCode.OK
+
+
+def _device(device: dict[str, Any], run: Run) -> list[str]:
+    """Return what is tried for one device: the way straight to it, and each of its mailboxes."""
+    direct = device["direct"]
+    tries = f", after {direct['attempts']} attempts" if direct["attempts"] else ""
+    rows = [("direct", direct["path"] if direct["path"] != "none" else "no", direct["words"] + tries, direct)]
+    rows += [("mailbox", one["relay"], _lies(one, run), one) for one in device["mailboxes"]]
+    cells = [(kind, name, words + _next(one, run)) for kind, name, words, one in rows]
+    if not device["mailboxes"]:
+        cells.append(("mailbox", "none", "this device has told us no mailboxes"))
+    ends = f"kept until {clock(device['expires_at'], run.now)}"
+    _, *lines = table(("", "", ""), cells)
+    return [f"device {device['device'][:8]}, {device['status']}, {ends}", *(f"  {line}" for line in lines)]
+
+
+def _lies(one: dict[str, Any], run: Run) -> str:
+    if one["since"] is None:
+        return str(one["words"])
+    word = "since" if one["stored"] else "missed"
+    return f"{one['words']}, {word} {clock(one['since'], run.now)}"
+
+
+def _next(one: dict[str, Any], run: Run) -> str:
+    if one["next_attempt_at"] is None or one.get("stored"):
+        return ""
+    wait = one["next_attempt_at"] - run.now
+    return f", next attempt in {duration(max(wait, 1))}" if wait > 0 else ", being tried now"
 
 
 def _event(kind: str, data: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from covey_core.host import Host
 from covey_core.network import Network
@@ -20,6 +21,7 @@ from covey_node.service.contact_queues import ContactQueues
 from covey_node.service.depositing import Depositing
 from covey_node.service.incoming import Incoming
 from covey_node.service.ledger import Ledger
+from covey_node.service.naming import relay_name
 from covey_node.service.newcomer import Newcomer
 from covey_node.service.own import Own
 from covey_node.store.queues import Purpose
@@ -64,14 +66,12 @@ def make_mailboxes(
     own: Own,
     incoming: Incoming,
     host: Host,
-    operator: Callable[[PeerId], str | None],
     path_stands: Callable[[PeerId], bool],
     on_call: Callable[[str, str], None] = lambda _command, _outcome: None,
 ) -> Mailboxes:
     """Make the parts; nothing is asked of any relay before their tasks run.
 
-    `operator`: the name of a relay's operator in the network's link. `path_stands`: whether a device is connected to
-    us now. `on_call` hears of each call: its command and its outcome.
+    `path_stands`: whether a device is connected to us now. `on_call` hears of each call: its command and its outcome.
     """
     if not on:
         return Mailboxes()
@@ -83,5 +83,5 @@ def make_mailboxes(
         Purpose.OPEN: contact_queues,
     }
     collecting = Collecting(Parts(ledger, own, client, uses), path_stands=path_stands)
-    depositing = Depositing(ledger, own, host, client, name_of=lambda relay: operator(relay) or f"…{relay[-6:]}")
+    depositing = Depositing(ledger, own, host, client, name_of=partial(relay_name, network))
     return Mailboxes(client, collecting, contact_queues, Newcomer(ledger, own, client), depositing)

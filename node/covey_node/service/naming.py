@@ -1,10 +1,12 @@
-"""Which contact or message a user means.
+"""Which contact or message a user means, and what a relay is called.
 
 Owns: the look-up by alias, account key or an unambiguous beginning of it. Functions take a `Tx`.
 """
 
 from __future__ import annotations
 
+from covey_core.network import Network
+from covey_core.peers import PeerId
 from covey_node.service.port import NotFound, Refused
 from covey_node.store import contacts, lanes
 from covey_node.store.contacts import ContactRow
@@ -32,6 +34,12 @@ def find_contact(tx: Tx, name: str) -> ContactRow:
         raise NotFound(f"{name} fits several contacts: give more digits of the account key")
     known = ", ".join(row.alias for row in contacts.all_in(tx)[:10])
     raise NotFound(f"no contact is called {name!r}" + (f"; there are: {known}" if known else "; you have none yet"))
+
+
+def relay_name(network: Network, relay: PeerId) -> str:
+    """Return the name of a relay's operator in the network's file, else the end of its PeerId."""
+    named = (entry.operator for entry in network.relays if entry.peer == relay and entry.operator)
+    return next(named, f"…{relay[-6:]}")
 
 
 def find_message(tx: Tx, name: str) -> MessageRow:

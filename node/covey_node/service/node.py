@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import trio
 
@@ -27,10 +28,11 @@ from covey_node.service.composing import own_name
 from covey_node.service.conversation import Conversation
 from covey_node.service.delivery import Delivery
 from covey_node.service.doctor import Doctor
+from covey_node.service.explaining import explain
 from covey_node.service.ledger import Ledger
 from covey_node.service.mailbox_desk import MailboxDesk
 from covey_node.service.mailboxes import Mailboxes
-from covey_node.service.naming import find_contact
+from covey_node.service.naming import find_contact, find_message, relay_name
 from covey_node.service.own import Own
 from covey_node.service.path_watch import NO_PATH, PathWatch, PeerPath
 from covey_node.service.port import (
@@ -46,6 +48,7 @@ from covey_node.service.port import (
     RelayView,
     StatusView,
     VerifyView,
+    WhyView,
 )
 from covey_node.service.presence import Presence
 from covey_node.service.reach import ContactReach
@@ -242,6 +245,22 @@ class Node:
     async def message(self, message: str) -> MessageView:
         """Return one message."""
         return await self._conversation.message(message)
+
+    async def why(self, message: str) -> WhyView:
+        """Say why a message is where it is: each device that waits for it, each way that is tried."""
+        parts = self._parts
+        paths = {peer: parts.dialer.path(peer)[0] for peer in {info.peer for info in parts.host.connections()}}
+
+        def explained(tx: Tx) -> WhyView:
+            return explain(
+                tx,
+                find_message(tx, message),
+                now=parts.own.now(),
+                path_of=lambda peer: paths.get(peer, PathKind.NONE),
+                name_of=partial(relay_name, parts.host.network),
+            )
+
+        return await self._ledger.read(explained)
 
     async def history(self, contact: str, *, limit: int, before: str | None) -> tuple[MessageView, ...]:
         """Return up to `limit` messages, oldest first, that came before message `before` (default: the newest)."""

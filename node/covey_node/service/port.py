@@ -31,6 +31,10 @@ from covey_node.service.mailbox_views import MailboxesView as MailboxesView
 from covey_node.service.mailbox_views import MailboxQueueView as MailboxQueueView
 from covey_node.service.mailbox_views import MailboxRelayView as MailboxRelayView
 from covey_node.service.mailbox_views import MailboxSetView as MailboxSetView
+from covey_node.service.why_views import DeviceWhy as DeviceWhy
+from covey_node.service.why_views import DirectWhy as DirectWhy
+from covey_node.service.why_views import MailboxWhy as MailboxWhy
+from covey_node.service.why_views import WhyView as WhyView
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +264,9 @@ class NodePort(Protocol):
 
     async def message(self, message: str) -> MessageView:
         """Return one message."""
+
+    async def why(self, message: str) -> WhyView:
+        """Say why a message is where it is: each device that waits for it, each way that is tried."""
 
     async def history(self, contact: str, *, limit: int, before: str | None) -> tuple[MessageView, ...]:
         """Return up to `limit` messages, oldest first, that came before message `before` (default: the newest)."""

@@ -154,7 +154,6 @@ async def open_node(
             own=own,
             incoming=incoming,
             host=host,
-            operator=lambda relay: relays.relays[relay].operator if relay in relays.relays else None,
             path_stands=lambda peer: dialer.path(peer)[0] is not PathKind.NONE,
             on_call=insight.metrics.mailbox_called,
         )

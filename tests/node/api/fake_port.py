@@ -16,6 +16,8 @@ from covey_node.service.port import (
     ContactDoctorView,
     ContactState,
     ContactView,
+    DeviceWhy,
+    DirectWhy,
     DoctorView,
     EventView,
     HopView,
@@ -24,6 +26,7 @@ from covey_node.service.port import (
     MailboxQueueView,
     MailboxRelayView,
     MailboxSetView,
+    MailboxWhy,
     MappingView,
     MessageView,
     NatView,
@@ -41,6 +44,7 @@ from covey_node.service.port import (
     Status,
     StatusView,
     VerifyView,
+    WhyView,
 )
 
 NOW = 1_800_000_000.0
@@ -90,6 +94,20 @@ def a_message(number: int, contact: str = "bob", **changes: Any) -> MessageView:
         next_attempt_at=None,
     )
     return replace(view, **changes)
+
+
+def a_why(view: MessageView) -> WhyView:
+    """A message that lies at two of three mailboxes."""
+    an_hour = view.status_at + 3600
+    boxes = (
+        MailboxWhy("home", stored=True, since=view.status_at, words="has it", next_attempt_at=None),
+        MailboxWhy("club", stored=False, since=None, words="connection refused", next_attempt_at=an_hour + 120),
+        MailboxWhy("…aB3dEf", stored=True, since=view.status_at, words="has it", next_attempt_at=None),
+    )
+    direct = DirectWhy(PathKind.NONE, "bob is not online", attempts=3, next_attempt_at=an_hour + 42)
+    device = DeviceWhy("d5" * 32, Status.STORED, view.status_at + 30 * 86400, direct, boxes)
+    words = "2/3 mailboxes have it; the contact fetches it when it comes online"
+    return WhyView(view.id, view.contact, Status.STORED, view.status_at, words, (device,))
 
 
 CIRCUIT = "/ip4/10.0.0.9/tcp/4101/p2p/12D3KooWRelay/p2p-circuit"
@@ -213,6 +231,7 @@ class FakePort:
             "dave": a_contact("dave", DAVE, ContactState.REQUESTED, reason="dave has not answered yet"),
         }
         self.texts: dict[str, MessageView] = {}
+        self.whys: dict[str, WhyView] = {}  # else `why` says the message's reason
         self.links: dict[str, InviteView] = {}
         self.kept: list[EventView] = []
         self.first_id = 1
@@ -380,6 +399,12 @@ class FakePort:
             if one.id == message or (len(message) >= 8 and one.id.startswith(message)):
                 return one
         raise NotFound(f"no message {message!r}")
+
+    async def why(self, message: str) -> WhyView:
+        view = await self.message(message)
+        return self.whys.get(view.id) or WhyView(
+            view.id, view.contact, view.status, view.status_at, view.reason or "it is there", ()
+        )
 
     async def history(self, contact: str, *, limit: int, before: str | None) -> tuple[MessageView, ...]:
         one = await self.contact(contact)

@@ -43,7 +43,7 @@ FIRST = "1" + "0" * 31
         ("doctor bob", {"healthy", "contacts"}),
         (f"react {FIRST} x", {"message", "emoji"}),
         (f"edit {FIRST} better", {"text", "edited"}),
-        (f"status --why {FIRST}", {"status", "attempts"}),
+        (f"status --why {FIRST}", {"status", "words", "devices"}),
         (f"delete {FIRST}", {"deleted"}),
         ("completion bash", {"shell", "script"}),
         ("--version", {"version"}),

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from covey_node.cli.main import main
-from covey_node.service.port import PathKind, ReactionView, Status
-from tests.node.api.fake_port import NOW, FakePort, a_message
+from covey_node.service.port import CopiesView, PathKind, ReactionView, Status
+from tests.node.api.fake_port import NOW, FakePort, a_message, a_why
 from tests.node.api.serving import Served, serving
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -37,10 +37,12 @@ def fill(port: FakePort) -> None:
         a_message(7, outgoing=False, text=None, deleted=True, status=Status.RECEIVED, reason=None),
         a_message(8, kind="notice", outgoing=False, text="bob has a new device", status=Status.RECEIVED, reason=None),
         a_message(9, text="gone soon", status=Status.SENT, reason=None, expires_at=AN_HOUR_LATER + 7200),
+        a_message(10, text="later", status=Status.STORED, reason="club: connection refused", copies=CopiesView(2, 3)),
     ]
     said[2] = replace(said[2], reply_to=said[1].id, reactions=(ReactionView("bob", "👍"), ReactionView("me", "❤️")))
     said[8] = replace(said[8], reply_to="f" * 32)
     port.texts = {view.id: view for view in said}
+    port.whys = {said[9].id: a_why(said[9])}
     port.people["bob"] = replace(port.people["bob"], last_seen=NOW + 3480)
 
 
@@ -54,6 +56,7 @@ def fill(port: FakePort) -> None:
         ("doctor_bob", "doctor bob"),
         ("doctor_carol", "doctor carol"),
         ("status_why", "status --why 50000000"),
+        ("status_why_stored", "status --why a0000000"),
         ("contacts", "contacts"),
         ("contacts_all", "contacts --all"),
         ("requests", "requests"),
