@@ -3,12 +3,14 @@
 Owns: the names, types and defaults of `COVEY_BOOTSTRAP_*`. Spec: docs/operators.md. Never touches: what they do.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from covey_core.listening import everywhere
 from covey_core.settings import CoveySettings, TextList
 
 _PORT_MAX = 65_535
@@ -32,8 +34,11 @@ class BootstrapSettings(CoveySettings):
     """Whether that network gets a key, so that only those who have its link may connect."""
     network_subnets: TextList = ()
     """CIDR subnets that a private network lives in; added to those of a network file that exists."""
-    listen: TextList = ("/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/udp/4001/quic-v1", "/ip4/0.0.0.0/tcp/4002/ws")
-    """Multiaddrs to listen on; TCP and WebSocket need a port each, QUIC's UDP port may have TCP's number."""
+    listen: TextList = Field(default_factory=partial(everywhere, "tcp/4001", "udp/4001/quic-v1", "tcp/4002/ws"))
+    """Multiaddrs to listen on; TCP and WebSocket need a port each, QUIC's UDP port may have TCP's number.
+
+    Default: all addresses of the machine, IPv6 where it has it.
+    """
     announce: TextList = ()
     """Multiaddrs under which others reach this seed; default: the bound ones that lie in the network's scope."""
     max_connections: int = Field(default=1_000, ge=8, le=100_000)

@@ -7,31 +7,23 @@ Read once, in `__main__`: `settings = load_settings(NodeSettings)`.
 from __future__ import annotations
 
 import ipaddress
-import socket
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from covey_core.listening import everywhere
 from covey_core.settings import CoveySettings, TextList
 from covey_node.home import API_TOKEN_FILE, NETWORK_FILE, default_home
 from covey_node.limits import NAME_BYTES
 
 PORT_MAX = 65535
-_LISTEN_IPV4 = ("/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1")
-_LISTEN_IPV6 = ("/ip6/::/tcp/0", "/ip6/::/udp/0/quic-v1")
 
 
 def default_listen() -> tuple[str, ...]:
-    """Return any free ports of TCP and UDP, over IPv4 and, where this machine has it, IPv6."""
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            probe.bind(("::", 0))
-    except OSError:  # switched off in the kernel
-        return _LISTEN_IPV4
-    return (*_LISTEN_IPV4, *_LISTEN_IPV6)
+    """Return any free ports of TCP and UDP."""
+    return everywhere("tcp/0", "udp/0/quic-v1")
 
 
 def _absolute(path: Path) -> Path:

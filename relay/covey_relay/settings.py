@@ -5,6 +5,7 @@ docs/spec/mailbox.md.
 Never touches: what they do.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
@@ -12,6 +13,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from covey_core.limits import MAILBOX_BLOB_BYTES, MAILBOX_TTL_SECONDS
+from covey_core.listening import everywhere
 from covey_core.settings import CoveySettings, SecretFromFile, TextList
 from covey_relay import limits
 from covey_relay.limits import AddressCaps, MailboxLimits, RelayLimits
@@ -37,8 +39,11 @@ class RelaySettings(CoveySettings):
     """How long to wait for a network file that is not there yet."""
     operator: str = Field(default="unnamed", min_length=1, max_length=64)
     """Who runs this relay, as people see it: nodes choose relays of different operators."""
-    listen: TextList = ("/ip4/0.0.0.0/tcp/4101", "/ip4/0.0.0.0/udp/4101/quic-v1", "/ip4/0.0.0.0/tcp/4102/ws")
-    """Multiaddrs to listen on; TCP and WebSocket need a port each, QUIC's UDP port may have TCP's number."""
+    listen: TextList = Field(default_factory=partial(everywhere, "tcp/4101", "udp/4101/quic-v1", "tcp/4102/ws"))
+    """Multiaddrs to listen on; TCP and WebSocket need a port each, QUIC's UDP port may have TCP's number.
+
+    Default: all addresses of the machine, IPv6 where it has it.
+    """
     announce: TextList = ()
     """Multiaddrs under which others reach this relay; default: the bound ones that lie in the network's scope."""
     ops_addr: str = "127.0.0.1:9102"
