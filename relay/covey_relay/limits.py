@@ -350,6 +350,9 @@ AHEAD_NEW_BURST = 310
 AHEAD_SEEN = 16_384
 """Peers and addresses remembered for these windows, 150 bytes each."""
 
+AHEAD_STREAMS = 256
+"""Requests at once, further ones are reset: 6 MB, and as many in the line for the disk."""
+
 AHEAD_READ_SECONDS = 10.0
 """A request must be whole in this time; 25 KB over a slow line."""
 

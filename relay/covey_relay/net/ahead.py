@@ -109,6 +109,7 @@ class Ahead:
         self._wall_clock = wall_clock
         self._rng = rng
         self._thread = trio.CapacityLimiter(1)
+        self._open = 0
         self._asked = Allowance(
             rate=limits.AHEAD_RATE,
             burst=limits.AHEAD_BURST,
@@ -120,7 +121,17 @@ class Ahead:
     # --- streams ------------------------------------------------------------------------------------------------------
 
     async def serve(self, stream: Stream) -> None:
-        """Answer one request; one that is malformed, signed by somebody else or slow is reset."""
+        """Answer one request; one that is malformed, signed by somebody else, slow or one too many is reset."""
+        if self._open >= limits.AHEAD_STREAMS:
+            await stream.reset()
+            return
+        self._open += 1
+        try:
+            await self._serve(stream)
+        finally:
+            self._open -= 1
+
+    async def _serve(self, stream: Stream) -> None:
         try:
             with trio.fail_after(limits.AHEAD_READ_SECONDS):
                 frame = await stream.read_frame(limit=AHEAD_REQUEST_BYTES)

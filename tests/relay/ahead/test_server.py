@@ -22,6 +22,7 @@ from covey_relay.limits import AheadLimits
 from tests.relay.ahead.conftest import TODAY, Clock, holder, relay_at
 from tests.relay.ahead.records import day_record, withdrawal
 from tests.relay.conftest import host_on
+from tests.support.circuit_client import until
 
 DONE, ADDED = AheadAnswer(AheadOutcome.DONE), AheadAnswer(AheadOutcome.ADDED)
 ALICE, BOB = SigningKey(b"a" * 32), SigningKey(b"b" * 32)
@@ -163,6 +164,24 @@ async def test_a_slow_peer_loses_its_stream(network: Network, tmp_path: Path, mo
         await stream.write(b"\x80\x10abc")
         with pytest.raises(StreamLost):
             await stream.read_frame(limit=1024)
+
+
+async def test_one_request_too_many_is_sent_away(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "AHEAD_STREAMS", 2)
+    async with relay_at(network, tmp_path / "ahead.db", Clock()) as place, host_on(network) as client:
+        await client.connect(place.host.peer_id, place.host.addrs)
+        slow = [await client.open_stream(place.host.peer_id, network.protocol("ahead")) for _ in range(2)]
+        for stream in slow:
+            await stream.write(b"\x80\x10abc")
+        await until(lambda: place.ahead._open == 2)
+        with pytest.raises(StreamLost):
+            await place.ask(Leave(day_record(ALICE, TODAY)))
+        for stream in slow:
+            await stream.reset()
+        await until(lambda: place.ahead._open == 0)
+        assert await place.ask(Leave(day_record(ALICE, TODAY))) == ADDED
 
 
 async def test_one_address_leaves_so_many_new_keys_and_may_still_replace_them(
