@@ -195,9 +195,9 @@ class RelayQueues:
 
     async def _change(self, rows: Sequence[QueueRow]) -> float:
         """Make and delete what is to be made and deleted; return after how many seconds to look again."""
-        waits = [float(limits.MAILBOX_PLAN_SECONDS)]
         left = tuple(row for row in rows if row.state is QueueState.LEAVING)
         done = set(await self._parts.ledger.read(lambda tx: gone_queues(tx, left, self._parts.uses)) if left else ())
+        waits = [float(limits.MAILBOX_EMPTY_SECONDS if left else limits.MAILBOX_PLAN_SECONDS)]
         steps = {QueueState.MAKING: self._make, QueueState.ENDING: self._delete}
         at_once = trio.CapacityLimiter(limits.MAILBOX_CALLS_AT_ONCE)
 
@@ -263,7 +263,8 @@ class RelayQueues:
             return await self._delete(replace(row, state=QueueState.ENDING))
         if isinstance(answer, Refused) and answer.reason is Reason.AUTH:
             await self._forget(row)
-        return None
+            return None
+        return limits.MAILBOX_EMPTY_SECONDS
 
     async def _forget(self, row: QueueRow, *, lost: bool = False) -> None:
         """Forget a queue that is not there any more; `lost`: the relay is to blame, unless we were about to end it."""

@@ -55,8 +55,15 @@ class Collecting:
         for relay in self._relays.values():
             relay.wake(hurry=True)
 
+    async def load(self) -> None:
+        """Know what was known of relays before, and those that are known now."""
+        if not self._read:
+            known = await self._parts.ledger.read(_behaviours)
+            self._behaviour, self._read = {**known, **self._behaviour}, True
+        self._learn_relays()
+
     def seen(self) -> Seen:
-        """Return what is known of relays now."""
+        """Return what is known of relays, as of the last look."""
 
         def usage(relay: PeerId, recv_id: bytes) -> tuple[int, int] | None:
             return self._relays[relay].usage(recv_id) if relay in self._relays else None
@@ -98,9 +105,7 @@ class Collecting:
         timely = not self._woken.is_set()
         self._woken = trio.Event()
         ledger, own = self._parts.ledger, self._parts.own
-        if not self._read:
-            self._behaviour, self._read = await ledger.read(_behaviours), True
-        self._learn_relays()
+        await self.load()
         await self._save_behaviour()
         people, self._people = self._people, set()
         sets, self._sets = self._sets, set()
@@ -215,8 +220,7 @@ class Collecting:
             self._woken.set()
 
     async def _save_behaviour(self) -> None:
-        unsaved, self._unsaved = self._unsaved, set()
-        known = self._behaviour
+        unsaved, known = frozenset(self._unsaved), self._behaviour
 
         def save(tx: Tx, _effects: Effects) -> None:
             for relay in unsaved:
@@ -224,6 +228,7 @@ class Collecting:
 
         if unsaved:
             await self._parts.ledger.change(save)
+            self._unsaved -= {relay for relay in unsaved if self._behaviour[relay] is known[relay]}
 
 
 def _behaviours(tx: Tx) -> dict[PeerId, Behaviour]:

@@ -28,6 +28,7 @@ class MailboxDesk:
         """Return all mailboxes."""
         if self._collecting is None:
             return MailboxesView(on=False)
+        await self._collecting.load()
         seen = self._collecting.seen()
         return await self._ledger.read(lambda tx: mailboxes_view(tx, seen))
 
@@ -38,6 +39,7 @@ class MailboxDesk:
         """
         if self._collecting is None:
             raise Refused("mailboxes are switched off (COVEY_NODE_MAILBOXES)")
+        await self._collecting.load()
         seen = self._collecting.seen()
         chosen = _find(relay, seen)
         if not back:

@@ -17,6 +17,8 @@ from covey_node.crypto.replica import ReplicaKeys, send_seed
 from covey_node.net.mailbox import At, MailboxClient, Role
 from covey_node.service.node import Node
 from covey_node.store import peer_mailboxes, queue_told, queues
+from covey_node.store.database import Database
+from covey_node.store.home import SecretFile, open_home
 from covey_node.store.peer_mailboxes import PeerSet
 from covey_node.store.queues import Purpose, QueueRow, QueueState
 from covey_node.store.tx import Tx
@@ -83,14 +85,20 @@ class World:
         with trio.fail_after(PATIENCE_SECONDS):
             await seen.until(lambda: len({mid for one in seen for mid in _acked(one)}) >= count)
 
-    async def asked(self, name: str, command: type, *, to: type = object) -> None:
-        """Wait until a relay was asked something, and answered it so."""
+    async def asked(self, name: str, command: type, *, to: type = object, queue: bytes = b"") -> None:
+        """Wait until a relay was asked something, about this queue of ours if one is named, and answered it so."""
         seen = self.running[name].seen
         assert isinstance(seen, Watched)
         with trio.fail_after(PATIENCE_SECONDS):
-            await seen.until(
-                lambda: any(isinstance(one.command, command) and isinstance(one.answer, to) for one in seen)
-            )
+            await seen.until(lambda: command in self.commands(name, queue=queue, to=to))
+
+    def commands(self, name: str, *, queue: bytes = b"", to: type = object) -> list[type]:
+        """What a relay was asked and answered so, in order, about this queue of ours if one is named."""
+        return [
+            type(one.command)
+            for one in self.running[name].seen
+            if isinstance(one.answer, to) and (not queue or getattr(one.command, "recv_id", b"") == queue)
+        ]
 
     def wipe(self, name: str) -> None:
         """Have a relay that is not running lose its disk."""
@@ -105,8 +113,15 @@ class World:
     @asynccontextmanager
     async def node(self, name: str, network: Network | None = None, **options: Any) -> AsyncIterator[Node]:
         """A person's node with mailboxes."""
-        async with running_node(self.folder / name, network or self.known(), mailboxes=True, **options) as node:
+        options = {"mailboxes": True, **options}
+        async with running_node(self.folder / name, network or self.known(), **options) as node:
             yield node
+
+    @asynccontextmanager
+    async def database(self, name: str) -> AsyncIterator[Database]:
+        """The database of a person whose node does not run."""
+        async with open_home(self.folder / name, SecretFile(self.folder / f"{name}.secret")) as database:
+            yield database
 
     def relay_of(self, raw: bytes) -> str:
         """The name of a relay."""
