@@ -150,8 +150,13 @@ class Stocking:
     def _due_pairs(self, queue: ContactQueue, tx: Tx, _effects: Effects) -> list[tuple[int, bytes]]:
         """Return pairs (id, stocked) to be offered, which count as offered from now on; none when none are due."""
         now, row, queue_id = self._own.now(), contact_stock.load(tx, queue.row.id), queue.row.id
-        offered_lately = row.offered_at is not None and 0 <= now - row.offered_at < limits.CONTACT_STOCK_SECONDS
-        if offered_lately and contact_stock.unused(tx, queue_id) >= limits.CONTACT_STOCK_PAIRS:
+        unused, last = contact_stock.unused(tx, queue_id)
+        wanted = limits.CONTACT_STOCK_PAIRS
+        if row.offered_at is None or not 0 <= now - row.offered_at < limits.CONTACT_STOCK_SECONDS:
+            wanted = limits.MAILBOX_KEYS_MAX  # no answer was clear for a day: more, but not without end
+            if last is not None and not 0 <= now - last < limits.CONTACT_STOCK_SECONDS:
+                wanted = unused + 1
+        if unused >= wanted:
             return []
         kept = contact_stock.not_offered(tx, queue_id, limit=limits.CONTACT_STOCK_PAIRS)
         if len(kept) < limits.CONTACT_STOCK_PAIRS:
@@ -166,7 +171,6 @@ class Stocking:
             contact_stock.add_pairs(tx, queue_id, new, now=now, most=limits.CONTACT_SHARE_PAIRS)
             kept = (*kept, *new)
         contact_stock.offered(tx, [number for number, _ in kept], at=now)
-        contact_stock.save(tx, replace(row, offered_at=now))
         keys = queue.stock_keys
         return [
             (number, keys.seal_pair(crypto.OneTimePair.decode(pair).public(self._own.local), self._own.rng))
@@ -181,6 +185,8 @@ class Stocking:
             await self._ledger.change(lambda tx, _: contact_stock.offered(tx, ids, at=None))
             if answer.reason is not Reason.QUOTA:  # as many as may be lie there
                 raise NotDone(answer)
+        now = self._own.now()
+        await self._save(queue, lambda row: replace(row, offered_at=now))
 
     async def _save(self, queue: ContactQueue, change: Callable[[StockRow], StockRow]) -> None:
         await self._ledger.change(lambda tx, _: contact_stock.save(tx, change(contact_stock.load(tx, queue.row.id))))

@@ -138,9 +138,8 @@ class Newcomer:
             return None
         for one in contact_places.waiting(tx, contact_id, places[0].device_key, limit=_WAITING_MAX):
             if isinstance(decode_content(one.content).body, ContactRequest):
-                found = _Request(contact, places, one.packet)
                 answered = one.packet is not None and crypto.packet_kind(one.packet) is crypto.PacketKind.ESTABLISHED
-                return None if answered or (one.packet is not None and not found.open_places) else found
+                return None if answered else _Request(contact, places, one.packet)
         return None
 
     async def _changed(self, contact_id: int, seconds: float) -> None:

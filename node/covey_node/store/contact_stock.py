@@ -21,7 +21,7 @@ class StockRow:
     generation: int | None = None  # of the bundle that lies there
     device_list: bytes | None = None  # its device list's SHA-256
     bundle_at: float | None = None
-    offered_at: float | None = None  # when pairs were last offered
+    offered_at: float | None = None  # when pairs were last offered and its answer was clear
 
 
 # --- whom a queue lets in -------------------------------------------------------------------------------------------
@@ -113,12 +113,14 @@ def offered(tx: Tx, ids: Sequence[int], *, at: float | None) -> None:
     tx.execute_many("UPDATE one_time_pairs SET offered_at = ? WHERE id = ?", [(at, one) for one in ids])
 
 
-def unused(tx: Tx, queue_id: int) -> int:
-    """Return how many pairs of a share were offered to its relay and, as far as is known, used by nobody."""
-    return tx.number(
-        "SELECT count(*) FROM one_time_pairs WHERE queue_id = ? AND offered_at IS NOT NULL AND pair IS NOT NULL",
+def unused(tx: Tx, queue_id: int) -> tuple[int, float | None]:
+    """Return how many pairs of a share were offered to its relay and not used as far as is known, and when last."""
+    row = tx.one(
+        "SELECT count(*), max(offered_at) FROM one_time_pairs "
+        "WHERE queue_id = ? AND offered_at IS NOT NULL AND pair IS NOT NULL",
         (queue_id,),
     )
+    return (0, None) if row is None else (int(row[0]), row[1])
 
 
 def pair(tx: Tx, number: int) -> bytes | None:

@@ -31,8 +31,9 @@ async def relays_of(tmp_path: Path, count: int = 3) -> AsyncIterator[tuple[Netwo
 
 async def invited(alice: Side, *, one_use: bool = True, label: str = "bob") -> str:
     """A link of alice's, with her queues in it and stocked."""
-    await alice.make_queues()
-    await alice.stocked()
+    if not await alice.queues():
+        await alice.make_queues()
+        await alice.stocked()
     view = await alice.acquaintance.invite(label=label, valid_seconds=3600, one_use=one_use)
     assert view.link is not None
     return view.link
