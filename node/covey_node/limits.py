@@ -164,6 +164,7 @@ WORK_STEP_TRIES = 40_000  # answers tried between two looks whether the search i
 WORK_TRIES_FACTOR = 30  # times 2**bits: chance needs more once in e**30 times
 CONTACT_SHARE_PAIRS = 200  # private halves kept of one relay's share: twice what a relay holds (100)
 MAILBOX_KEYS_MAX = 100  # pairs that a relay holds for a queue (docs/spec/mailbox.md)
+CONTACT_PAIR_SECONDS = 52 * 24 * 3600  # one-time pairs go after so long (docs/spec/e2ee.md, 5.4)
 CONTACT_STOCK_PAIRS = 20  # pairs offered at a time; so many at least are to lie at each relay
 CONTACT_STOCK_SECONDS = 24 * 3600  # pairs are offered so often, whatever we know of what is left
 CONTACT_BUNDLE_SECONDS = 7 * 24 * 3600  # a stocked bundle is replaced after so long, as prekeys are

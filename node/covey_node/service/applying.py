@@ -34,7 +34,7 @@ from covey_node.service.composing import own_name, own_reachability, send_held_b
 from covey_node.service.effects import Effects, Wake
 from covey_node.service.own import Own
 from covey_node.service.people import notice
-from covey_node.store import contacts, deliveries, invites, lanes, messages, peer_mailboxes, reactions
+from covey_node.store import contact_places, contacts, deliveries, invites, lanes, messages, peer_mailboxes, reactions
 from covey_node.store.contacts import ContactRow, is_alias
 from covey_node.store.messages import MessageRow
 from covey_node.store.reactions import ReactionRow
@@ -225,6 +225,7 @@ def _request(tx: Tx, effects: Effects, own: Own, contact: ContactRow, body: Cont
 
 def _become_contacts(tx: Tx, effects: Effects, own: Own, contact: ContactRow) -> None:
     now = own.now()
+    contact_places.forget(tx, contact.id)
     contacts.save(tx, replace(contact, state=ContactState.ACCEPTED, accepted_at=now, reason=None, invite_token=None))
     effects.contact(contact.id)
     current = contacts.get(tx, contact.id) or contact
@@ -253,6 +254,7 @@ def _accepted(
         contact = _with_reachability(contact, body.reachability)
     if first:
         contact = replace(contact, state=ContactState.ACCEPTED, accepted_at=own.now(), reason=None, invite_token=None)
+        contact_places.forget(tx, contact.id)
     contacts.save(tx, contact)
     effects.contact(contact.id)
     if first:

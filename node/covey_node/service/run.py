@@ -55,7 +55,7 @@ from covey_node.service.presence import Presence
 from covey_node.service.punching import make_puncher
 from covey_node.service.reach import ContactReach
 from covey_node.service.records import Records
-from covey_node.store import account, housekeeping, invites, received, replay
+from covey_node.store import account, contact_stock, housekeeping, invites, received, replay
 from covey_node.store.database import Database
 from covey_node.store.tx import Tx
 from covey_node.version import version
@@ -257,6 +257,7 @@ async def _tidy(ledger: Ledger, own: Own) -> None:
         account.set_prekeys(tx, prekeys.rotate(own.rng, now=now).encode())
         received.prune(tx, now=now)
         replay.prune(tx, now=now)
+        contact_stock.prune(tx, before=now - limits.CONTACT_PAIR_SECONDS)
         invites.prune(tx, before=now - limits.INVITE_SECONDS_MAX)
         housekeeping.shrink(tx)
 
