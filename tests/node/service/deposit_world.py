@@ -46,7 +46,7 @@ class FakeMailboxes:
         self.under_way += 1
         self.most_under_way = max(self.under_way, self.most_under_way)
         try:
-            await trio.sleep(0.01)
+            await trio.sleep(0)
             if self.hold is not None:
                 await self.hold.wait()
         finally:
