@@ -23,10 +23,11 @@ _PRIMARY: Final = 0xFF  # extended error codes carry the primary one in the low 
 _REMEDY: Final = "Stop the relay and move the file away: nodes leave their records again within an hour"
 
 _SCHEMA: Final = (
-    # value: NULL where it was withdrawn; what was withdrawn stays out up to this sequence. due: Unix seconds.
+    # value: NULL where it was withdrawn; what was withdrawn stays out up to this sequence. due: Unix seconds. Without
+    # row numbers, which would tell in which order records came, and so which are one account's.
     """CREATE TABLE records (
-        number INTEGER PRIMARY KEY, day_key BLOB NOT NULL UNIQUE, day INTEGER NOT NULL, sequence INTEGER NOT NULL,
-        due INTEGER NOT NULL, value BLOB)""",
+        day_key BLOB NOT NULL PRIMARY KEY, day INTEGER NOT NULL, sequence INTEGER NOT NULL, due INTEGER NOT NULL,
+        value BLOB) WITHOUT ROWID""",
     "CREATE INDEX records_due ON records (due) WHERE value IS NOT NULL",
     "CREATE INDEX records_day ON records (day)",
 )
@@ -168,7 +169,7 @@ class AheadTable:
         """Delete up to `count` of those whose day is over, and give the file's space back; return how many went."""
         with self._changing():
             gone = self._raw.execute(
-                "DELETE FROM records WHERE number IN (SELECT number FROM records WHERE day < ? LIMIT ?)"
+                "DELETE FROM records WHERE day_key IN (SELECT day_key FROM records WHERE day < ? LIMIT ?)"
                 " RETURNING length(value)",
                 (now // limits.DAY_SECONDS, count),
             ).fetchall()

@@ -189,7 +189,19 @@ def test_the_file_is_private_and_names_nobody_but_keys(path: Path) -> None:
     table.close()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     columns = [row[1] for row in sqlite3.connect(path).execute("PRAGMA table_info(records)")]
-    assert columns == ["number", "day_key", "day", "sequence", "due", "value"]
+    assert columns == ["day_key", "day", "sequence", "due", "value"]
+
+
+def test_records_lie_in_no_order_that_tells_when_they_came(path: Path) -> None:
+    table = AheadTable(path, AheadLimits())
+    keys = [SigningKey(number.to_bytes(32, "big")) for number in range(20)]
+    for key in keys:
+        leave(table, key, TODAY, now=begin_of(TODAY))
+    table.close()
+    with pytest.raises(sqlite3.OperationalError, match="rowid"):
+        sqlite3.connect(path).execute("SELECT rowid FROM records")
+    found = [row[0] for row in sqlite3.connect(path).execute("SELECT day_key FROM records")]
+    assert found == sorted(bytes(key.verify_key) for key in keys)
 
 
 def test_what_was_withdrawn_is_gone_from_the_disk(path: Path) -> None:
