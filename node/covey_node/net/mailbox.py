@@ -26,7 +26,7 @@ from covey_node.net.alarm import Alarm
 from covey_node.net.lasting import failed, lasting
 from covey_node.net.mailbox_forward import Forwarding
 from covey_node.net.mailbox_link import Link
-from covey_node.net.mailbox_listen import Deliver, Listening, Refuse
+from covey_node.net.mailbox_listen import Deliver, Refuse
 from covey_node.net.mailbox_relays import MailboxRelays
 from covey_node.protocol.mailbox_call import Asking, At, MailboxUnreachable, Role, Subscribed
 
@@ -117,15 +117,16 @@ class MailboxClient:
     ) -> None:
         """Listen to queues at one relay until cancelled; messages that wait and those that come go to `deliver`.
 
-        One `deliver` runs at a time, and the relay is read no further until it returns; it may `call`, and should
-        return within the 30 s that a relay waits. `refused` hears of each queue that the relay does not let us listen
-        to (BUSY is waited out), `standing` is told once all others are listened to. Raises `MailboxUnreachable` when a
-        connection ends or nothing is left to listen to; when to come back is the caller's. Errors of the callbacks
-        leave as they are.
+        All that listen at a relay share a stream. One `deliver` runs at a time, and the relay is read no further until
+        it returns; it may `call`, and should return within the 30 s that a relay waits. `refused` hears of each queue
+        that the relay does not let us listen to (BUSY is waited out), `standing` is told once all others are listened
+        to. Raises `MailboxUnreachable` when the connection ends or nothing is left to listen to; when to come back is
+        the caller's. Errors of the callbacks leave as they are.
         """
         if not queues:
             raise MailboxUnreachable("there is no queue to listen to")
-        one_at_a_time, missing = trio.Lock(), len(groups := self._groups(queues))
+        groups = [queues] if self._isolation == "relay" else [[queue] for queue in queues]
+        one_at_a_time, missing = trio.Lock(), len(groups)
         ends: list[Exception] = []
 
         async def hand_on(recv_id: bytes, messages: Sequence[StoredMessage]) -> None:
@@ -143,10 +144,9 @@ class MailboxClient:
                 standing()
 
         async def listen(group: Sequence[Subscribed], everything: trio.CancelScope) -> None:
-            with Contained() as outcome:
-                await Listening(group, hand_on, refuse, stands).run(
-                    self._link(at, Role.RECEIVE, ed25519_public(group[0].seed))
-                )
+            with Contained() as outcome:  # as it is, not in the nursery's group
+                link = self._link(at, Role.RECEIVE, ed25519_public(group[0].seed))
+                await link.listen(group, hand_on, refuse, stands)
             ends.append(outcome.error or MailboxUnreachable("the relay ended the stream"))
             everything.cancel()
 
@@ -190,9 +190,6 @@ class MailboxClient:
 
     def _apart(self, queue: bytes) -> bytes:
         return queue if self._isolation == "queue" else b""
-
-    def _groups(self, queues: Sequence[Subscribed]) -> list[Sequence[Subscribed]]:
-        return [queues] if self._isolation == "relay" else [[queue] for queue in queues]
 
     # --- links --------------------------------------------------------------------------------------------------------
 

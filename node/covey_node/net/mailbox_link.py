@@ -1,13 +1,13 @@
 """One throw-away identity's way to one relay: a host that only dials, its connection, its streams.
 
-Owns: that host for as long as it is needed, and the stream of its calls. Spec: docs/spec/mailbox.md, "A client".
-Never touches: the device's host; which identity is used for what (mailbox.py).
+Owns: that host for as long as it is needed; on it are one stream of calls and one of subscriptions. Spec:
+docs/spec/mailbox.md, "A client". Never touches: the device's host; which identity is used for what (mailbox.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import trio
 
@@ -19,9 +19,10 @@ from covey_core.network import Network
 from covey_core.peers import PeerId
 from covey_core.wire.mailbox import MAILBOX_NAME, Answer
 from covey_node import limits
+from covey_node.net.mailbox_listen import Deliver, Listener, Listening, Refuse
 from covey_node.net.mailbox_relays import MailboxRelays
 from covey_node.net.mailbox_stream import Call, Calls, CallStream
-from covey_node.protocol.mailbox_call import Asking, Exchange, MailboxUnreachable
+from covey_node.protocol.mailbox_call import Asking, Exchange, MailboxUnreachable, Subscribed
 
 _CONNECTIONS_MAX = 8  # of one host: one that is used, and others that are replaced by it
 
@@ -40,7 +41,7 @@ class Link:
         self._calls = Calls()
         self._users = 0
         self._host: Host | None = None
-        self._opened = trio.Event()
+        self._listening = Listening(self._open)
         self._scope = trio.CancelScope()
         self._failed: tuple[float, CoveyError] | None = None
 
@@ -52,8 +53,8 @@ class Link:
     def end(self, reason: str) -> None:
         """Serve nobody any more: the host ends, and with it every stream on it."""
         self.ended = True
-        self._opened.set()
         self._calls.fail_all(StreamLost(reason))
+        self._listening.end(reason)
         if self._host is not None:  # else `run` sees that it has ended as soon as the host is open
             self._scope.cancel()
 
@@ -61,11 +62,12 @@ class Link:
         """Serve until nobody called or listened for `limits.MAILBOX_IDLE_SECONDS`, or until `end`."""
         try:
             with self._scope:
-                async with open_host(self._config) as host:
+                async with open_host(self._config) as host, trio.open_nursery() as nursery:
                     self._host = host
-                    self._opened.set()
+                    nursery.start_soon(self._listening.run)
                     while not self.ended and await self._is_called():
                         await self._serve_calls()
+                    nursery.cancel_scope.cancel()
         finally:
             self._host = None
             self.end("the connection to the relay was ended")
@@ -81,19 +83,14 @@ class Link:
         with self._used():
             return await call.wait()
 
-    @asynccontextmanager
-    async def stream(self) -> AsyncIterator[tuple[Stream, Exchange]]:
-        """Open a stream beside the one of the calls; the link stands at least as long. `MailboxUnreachable`."""
+    async def listen(
+        self, queues: Sequence[Subscribed], deliver: Deliver, refuse: Refuse, standing: Callable[[], None]
+    ) -> None:
+        """Listen to queues, beside the calls. `MailboxUnreachable` when that ends; errors of callbacks as they are."""
+        if self.ended:
+            raise MailboxUnreachable("the connection to the relay was ended")
         with self._used():
-            await self._opened.wait()
-            try:
-                stream, exchange = await self._open()
-            except CoveyError as exc:
-                raise MailboxUnreachable(str(exc)) from exc
-            try:
-                yield stream, exchange
-            finally:
-                await stream.close()
+            await self._listening.listen(Listener(queues, standing), deliver, refuse)
 
     @contextmanager
     def _used(self) -> Iterator[None]:

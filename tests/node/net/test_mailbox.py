@@ -241,6 +241,71 @@ async def test_a_thousand_queues_are_subscribed_to_although_only_so_many_may_be_
         assert refused == 1000
 
 
+async def test_all_who_listen_at_a_relay_share_a_stream_and_each_may_leave(tmp_path: Path) -> None:
+    async with mailbox_relay(NETWORK, tmp_path / "a.db") as relay, running_client(naming(NETWORK, relay)) as client:
+        queues = [await new_queue(client, relay.at, f"person {number}") for number in range(20)]
+        mails = [Mail(queue) for queue in queues]  # more than a relay lets one peer have streams
+        async with trio.open_nursery() as nursery:
+            scopes = []
+
+            async def listen(mail: Mail, scope: trio.CancelScope) -> None:
+                with scope:
+                    await mail.listen()
+
+            for mail in mails:
+                scopes.append(trio.CancelScope())
+                nursery.start_soon(listen, mail, scopes[-1])
+                await mail.standing.wait()
+            for queue, mail in zip(queues, mails, strict=True):
+                await queue.put(1)
+                await mail.wait_for(1)
+            for scope in scopes[1:]:
+                scope.cancel()
+            await queues[5].put(2)
+            await queues[0].put(2)
+            await mails[0].wait_for(2)
+            assert [len(mail.got) for mail in mails] == [2] + [1] * 19
+            nursery.start_soon(mails[5].listen)  # who comes back gets what lies there
+            await mails[5].wait_for(2)
+            nursery.cancel_scope.cancel()
+        (owner,) = relay.peers(m.Sub)
+        assert len(relay.host.connections(owner)) == 1
+
+
+async def test_who_stops_listening_within_a_delivery_holds_up_nobody_and_gets_no_other(tmp_path: Path) -> None:
+    async with mailbox_relay(NETWORK, tmp_path / "a.db") as relay, running_client(naming(NETWORK, relay)) as client:
+        bob, cyd = await new_queue(client, relay.at, "bob"), await new_queue(client, relay.at, "cyd")
+        begun, begins = trio.Event(), 0
+
+        async def stuck(_recv_id: bytes, _messages: Sequence[m.StoredMessage]) -> None:
+            nonlocal begins
+            begins += 1
+            begun.set()
+            await trio.sleep_forever()
+
+        mail = Mail(cyd)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(mail.listen)
+            await mail.standing.wait()
+            async with trio.open_nursery() as short:
+
+                async def listen() -> None:
+                    await client.subscribe(relay.at, [Subscribed(bob.ids.recv_id, bob.owner.seed)], stuck)
+
+                short.start_soon(listen)
+                for number in range(3):
+                    await bob.put(number)
+                await begun.wait()
+                await cyd.put(1)
+                short.cancel_scope.cancel()
+            await mail.wait_for(1)
+            await bob.put(9)
+            await cyd.put(2)
+            await mail.wait_for(2)
+            assert begins == 1
+            nursery.cancel_scope.cancel()
+
+
 async def test_a_busy_relay_is_asked_for_the_subscription_again(tmp_path: Path) -> None:
     bounds = {"peer_rate": 20.0, "peer_burst": 8}
     async with (
