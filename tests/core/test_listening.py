@@ -54,8 +54,11 @@ def test_every_component_listens_on_what_the_machine_has(
 
 
 async def test_a_host_listens_on_the_same_ports_of_both_ip_versions_over_every_transport() -> None:
-    if not listening.has_ipv6():
-        pytest.skip("this machine has no IPv6")
+    try:
+        with socket.socket(socket.AF_INET6) as loopback:
+            loopback.bind(("::1", 0))
+    except OSError:
+        pytest.skip("this machine has no IPv6 loopback")
     with socket.socket(socket.AF_INET6) as one, socket.socket(socket.AF_INET6) as other:
         for free in (one, other):
             free.bind(("::", 0))
