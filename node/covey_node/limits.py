@@ -223,6 +223,7 @@ PREKEY_KEEP_SECONDS = 45 * 24 * 3600  # DESIGN 4: private halves go 45 days afte
 
 # --- records signed ahead (docs/spec/ahead.md) ---
 AHEAD_RELAYS = 3  # relays where they lie: one may be down, one may lie (as for mailboxes, DESIGN 5)
+AHEAD_ROUNDS = 4  # choices in one look, when relays fail: 12 relays are tried, the next ones an hour later
 AHEAD_SEQUENCE_BITS = 29  # of the first sequence for a day, at random; a day's own seconds are over 2^30
 AHEAD_STEP_BITS = 16  # of the steps after it: 20,000 replacements fit below the day's own seconds
 AHEAD_START_SECONDS = 15  # after the start: by then relays have granted slots, and the circuits are known

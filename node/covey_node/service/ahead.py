@@ -98,7 +98,8 @@ class Ahead:
         """Send what is to be taken back, leave what is missing; return for how many days a record lies somewhere."""
         self._settled_at = 0.0
         served: set[PeerId] = set()
-        while todo := await self._todo(served):  # others take the places of those that failed
+        for _ in range(limits.AHEAD_ROUNDS):  # others take the places of those that failed
+            todo = await self._todo(served)
             async with trio.open_nursery() as nursery:
                 for relay, chosen in todo:
                     nursery.start_soon(partial(self._serve, relay, chosen=chosen))
