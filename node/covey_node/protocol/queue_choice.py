@@ -89,7 +89,8 @@ def choose(
 
     Queues that stand stay where they are, also when a more different relay becomes known. One at a relay that is gone
     leaves when three others stand, one at a relay that the user left when as many others stand as there can be. New
-    ones go to relays that answer, then of other operators, then in other networks, those that lost a queue last.
+    ones go to relays that answer, then to those with a name (spare ones have none), those that lost no queue, those of
+    other operators, those in other networks.
     """
     seen = {relay: behaviour.get(relay, Behaviour()) for relay in {*(one.peer for one in known), *_relays(held)}}
     usable = {relay for relay, one in seen.items() if one.left_at is None and not one.gone}
@@ -131,6 +132,7 @@ def _best(
         able,
         key=lambda one: (
             seen[one.peer].failures > 0,
+            one.spare,
             seen[one.peer].unreliable(now=now),
             clashes(one, chosen),
             seen[one.peer].failures,

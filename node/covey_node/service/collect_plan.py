@@ -37,9 +37,15 @@ class Surroundings:
     behaviour: Mapping[PeerId, Behaviour]
 
     def candidates(self, own: PeerId) -> tuple[Candidate, ...]:
-        """Return the relays to choose from; one whose operator nobody told is its own."""
+        """Return the relays to choose from. One whose operator nobody told is its own, and spare: anybody's."""
         return tuple(
-            Candidate(one.relay, one.operator or one.relay, networks_of(one.addrs), order=order_of(own, one.relay))
+            Candidate(
+                one.relay,
+                one.operator or one.relay,
+                networks_of(one.addrs),
+                order=order_of(own, one.relay),
+                spare=not one.operator,
+            )
             for one in self.relays.values()
         )
 

@@ -44,6 +44,12 @@ def test_other_operators_come_first_and_then_other_networks() -> None:
     assert choose([], known, {}, now=NOW).make == ("a", "d", "c")
 
 
+def test_relays_that_nobody_named_are_taken_last() -> None:
+    known = [replace(relay("a"), spare=True), relay("b", "x"), relay("c", "x"), relay("d", "x")]
+    assert choose([], known, {}, now=NOW).make == ("b", "c", "d")
+    assert choose([], known[:3], {}, now=NOW).make == ("b", "c", "a")
+
+
 def test_queues_that_stand_stay_when_a_more_different_relay_becomes_known() -> None:
     known = [relay("a", "x"), relay("b", "x"), relay("c", "x"), relay("d", "y")]
     assert choose(standing("a", "b", "c"), known, {}, now=NOW) == Choice()
