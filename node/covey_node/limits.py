@@ -101,6 +101,7 @@ DEPOSITS_UNDER_WAY_IN_ALL = 128  # to all mailboxes together: 8 MiB of the large
 DEPOSIT_PAGE = 256  # deliveries that are held in memory of one mailbox, 200 bytes each
 DEPOSIT_LANES_MAX = 256  # devices whose mailboxes are written to at the same time; the others wait their turn
 DEPOSIT_LINGER_SECONDS = 15  # a device whose mailboxes have nothing to do for so long gives its room to others
+DEPOSIT_PAUSES_MAX = 4096  # relays, and queues, whose failures are remembered, 200 bytes each; contacts name them
 DEPOSIT_REFUSED_SECONDS_MIN = 60  # first pause after a mailbox was full or gone; only its owner can change that
 DEPOSIT_PAUSE_SECONDS_MAX = 3600  # longest, also where a relay asks for more: tried again every hour
 DEPOSIT_TOLD_MESSAGES = 256  # messages, the newest, whose watchers hear that a mailbox takes nothing any more

@@ -40,6 +40,17 @@ class Tools:
     pauses: dict[bytes, Pause] = field(default_factory=dict)
     own_pauses: dict[Place, Pause] = field(default_factory=dict)
 
+    def pauses_of(self, place: Place) -> tuple[Pause, Pause]:
+        """Return the pause of a place's relay, and its own; the one asked for longest ago is forgotten."""
+        relay = self.pauses.pop(place.relay, None) or Pause()
+        own = self.own_pauses.pop(place, None) or own_pause()
+        self.pauses[place.relay], self.own_pauses[place] = relay, own
+        while len(self.pauses) > limits.DEPOSIT_PAUSES_MAX:
+            del self.pauses[next(iter(self.pauses))]
+        while len(self.own_pauses) > limits.DEPOSIT_PAUSES_MAX:
+            del self.own_pauses[next(iter(self.own_pauses))]
+        return relay, own
+
 
 class DepositLane:
     """Brings what waits for one device to its mailboxes."""
@@ -118,9 +129,7 @@ class DepositLane:
         name, now = tools.name_of(relay), trio.current_time()
         ago = tools.own.now() - one.checked_at if one.checked_at is not None else 0.0
         due = next_check(now - max(0.0, ago), jitter=random.random())  # noqa: S311 - spreads load, no secret
-        replica = Replica(
-            tools.pauses.setdefault(one.relay, Pause()), due, tools.own_pauses.setdefault(place, own_pause())
-        )
+        relay_pause, own = tools.pauses_of(place)
         queue = Queue(
             At(relay, one.addrs, name),
             name,
@@ -129,7 +138,7 @@ class DepositLane:
         )
         return ReplicaRunner(
             DepositBook(tools.ledger, tools.own, place, told=one.reason),
-            replica,
+            Replica(relay_pause, due, own),
             queue,
             tools.client,
             room=tools.room,

@@ -138,4 +138,6 @@ class ContactReach:
             note_devices(tx, effects, contact, bundle.devices, now=self._own.now())
             devices.set_bundle(tx, contact_id, device_key, bundle.encode(), now=self._own.now())
         done = seal_waiting(tx, self._own, contact, device_key, bundle)
+        if done:
+            effects.lane(contact_id, device_key)  # there are packets now, which may go to mailboxes too
         return done, lanes.has_unsealed(tx, contact_id, device_key)
