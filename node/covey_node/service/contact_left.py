@@ -40,6 +40,11 @@ class Leftovers:
         self._sets: set[int] = set()
         self._noted = Alarm()
 
+    @property
+    def waits(self) -> bool:
+        """Whether something was left lying."""
+        return bool(self._sets)
+
     def note(self, set_id: int) -> None:
         """Something of a set was left lying."""
         self._sets.add(set_id)

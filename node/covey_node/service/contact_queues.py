@@ -150,6 +150,11 @@ class ContactQueues:
 
         return await self._ledger.read(look)
 
+    @property
+    def has_left_something(self) -> bool:
+        """Whether mail of strangers lies at relays because of a bound of ours."""
+        return self._leftovers.waits
+
     async def progress(self) -> None:
         """Wait until queues were brought in step once more, as far as their relays answered."""
         await self._progress.wait()

@@ -12,25 +12,25 @@ from covey_core.peers import peer_id_bytes
 from covey_core.wire import mailbox as m
 from covey_node import limits
 from covey_node.crypto.replica import ReplicaKeys
-from covey_node.net.mailbox import Role
+from covey_node.net.mailbox import MailboxClient, Role
 from covey_node.protocol.status import ContactState
-from covey_node.service.contact_stocking import ContactQueue
+from covey_node.service.contact_stocking import ContactQueue, ask_as_owner, standing
 from covey_node.store import contact_stock
 from covey_node.store.queues import Purpose
 from tests.node.service.test_first_contact_away import invited, relays_of
 from tests.node.service.test_first_contact_hostile import bundle_of, of_purpose, replace_pair, request_by, take_all
-from tests.node.service.test_never_together import at_rest, has_texts, three_relays
-from tests.support.away import Side, away_side
-from tests.support.people import acquaint, in_state, running_node, say, until
+from tests.node.service.test_never_together import at_rest, has_texts, link_of, three_relays
+from tests.support.away import away_side
+from tests.support.people import in_state, running_node, say, until
 
 
-async def deposit(side: Side, queue: ContactQueue, packet: bytes) -> m.Answer:
+async def deposit(client: MailboxClient, queue: ContactQueue, packet: bytes) -> m.Answer:
     """Put a packet into a contact queue that lets everybody in."""
     assert queue.row.send_id is not None
     keys = ReplicaKeys.derive(queue.secret, queue.row.relay, queue.row.send_id)
     put = m.Put(queue.row.send_id, keys.mid(packet), 3600, keys.seal(packet))
-    at = next(at for at in side.client.relays() if peer_id_bytes(at.relay) == queue.row.relay)
-    return await side.client.call(at, put, role=Role.SEND, seed=None, queue=queue.row.send_id)
+    at = next(at for at in client.relays() if peer_id_bytes(at.relay) == queue.row.relay)
+    return await client.call(at, put, role=Role.SEND, seed=None, queue=queue.row.send_id)
 
 
 async def test_what_was_left_lying_is_fetched_when_there_is_room(
@@ -46,7 +46,7 @@ async def test_what_was_left_lying_is_fetched_when_there_is_room(
         async with AsyncExitStack() as stack:
             for name in ("bob", "carol", "eve"):
                 side = await stack.enter_async_context(away_side(tmp_path / name, network, running=()))
-                assert isinstance(await deposit(alice, queue, request_by(side, bundle)), m.Stored)
+                assert isinstance(await deposit(alice.client, queue, request_by(side, bundle)), m.Stored)
         await alice.collect()
         assert {name: row.state for name, row in (await alice.people()).items()} == {"bob": ContactState.INCOMING}
         assert len(await alice.lying(queue)) == 2
@@ -103,23 +103,30 @@ async def test_a_flood_fills_the_queue_of_open_invites_and_the_mail_of_contacts_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "FIRST_CONTACTS_PER_MINUTE", 3)
-    async with three_relays(tmp_path) as (network, _):
-        async with (
-            running_node(tmp_path / "alice", network, mailboxes=True) as alice,
-            running_node(tmp_path / "bob", network, mailboxes=True) as bob,
-        ):
-            await acquaint(alice, bob)
+    alice_home, bob_home = tmp_path / "alice", tmp_path / "bob"
+    async with (
+        three_relays(tmp_path) as (network, _),
+        running_node(bob_home, network, mailboxes=True, listens=False) as bob,
+    ):  # no path leads from one to the other: all goes through mailboxes
+        async with running_node(alice_home, network, mailboxes=True, listens=False) as alice:
+            link = (await link_of(alice, 3)).link
+            assert link is not None
+            await bob.add(link, alias="alice", intro="")
+            await until(bob, lambda: in_state(bob, "alice", ContactState.ACCEPTED))
             await at_rest(bob)
             await at_rest(alice)
-        async with running_node(tmp_path / "bob", network, mailboxes=True) as bob:
+        async with running_node(alice_home, network, mailboxes=True, listens=False) as alice:  # listens to all at once
+            client, contact_queues = alice._parts.mailboxes.client, alice._parts.mailboxes.contact_queues
+            assert client is not None
+            assert contact_queues is not None
+            for queue in await alice._ledger.read(standing):
+                if queue.purpose is Purpose.OPEN:
+                    assert await ask_as_owner(client, queue, m.Rot(queue.recv_id, m.AdmitOpen())) == m.Done()
+                    for number in range(20):
+                        junk = b"\x01\x01\x01" + bytes((number,)) + bytes(16_380)
+                        assert isinstance(await deposit(client, queue, junk), m.Stored)
+            with trio.fail_after(30):
+                while not contact_queues.has_left_something:
+                    await trio.lowlevel.checkpoint()
             await say(bob, "alice", "still here")
-            await at_rest(bob)
-        async with away_side(tmp_path / "alice", network, running=()) as owner:
-            for queue in await of_purpose(owner, Purpose.OPEN):
-                assert await owner.own_call(queue, m.Rot(queue.recv_id, m.AdmitOpen())) == m.Done()
-                for number in range(20):
-                    junk = b"\x01\x01\x01" + bytes((number,)) + bytes(16_380)
-                    assert isinstance(await deposit(owner, queue, junk), m.Stored)
-        async with running_node(tmp_path / "alice", network, mailboxes=True) as alice:
             await until(alice, lambda: has_texts(alice, "bob", "still here"))
-            assert await in_state(alice, "bob", ContactState.ACCEPTED)
