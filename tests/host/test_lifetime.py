@@ -112,6 +112,22 @@ async def _endless(stream: Stream) -> None:
     await trio.sleep_forever()
 
 
+async def test_a_host_that_is_cancelled_while_it_opens_leaves_nothing_and_raises_nothing(public: Network) -> None:
+    before = tasks()
+    for steps in range(8):
+        async with trio.open_nursery() as nursery:
+
+            async def opens() -> None:
+                async with host_on(public):
+                    await trio.sleep_forever()
+
+            nursery.start_soon(opens)
+            for _ in range(steps):
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+    assert await settled(before) == before
+
+
 async def test_streams_end_with_their_connection_even_when_the_handler_does_not_listen(public: Network) -> None:
     ended = trio.Event()
 

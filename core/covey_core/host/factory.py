@@ -168,4 +168,5 @@ async def _shut_down(swarm: CoveySwarm, manager: TrioManager, host: Host) -> Non
         swarm.listeners.clear()
         if swarm.quic is not None:
             await swarm.quic.close()
-        await manager.stop()
+        if manager.is_started:  # not when the host was cancelled while it opened
+            await manager.stop()
