@@ -325,6 +325,7 @@ MAILBOX_AGAIN_SECONDS = 1  # after a dial that failed the next calls fail with i
 MAILBOX_BROKEN_SECONDS = 1  # a stream that fails to open this fast failed for its connection: another one is dialed
 MAILBOX_IDLE_SECONDS = 90  # a stream without a call is closed after so long, before the relay does after 120 s
 MAILBOX_LINKS = 512  # throw-away identities in use at once, 100 KB each with a connection; idle ones give way
+MAILBOX_LINK_CONNECTIONS = 8  # of one such identity: one that is used, and others that are replaced by it
 MAILBOX_IDENTITIES = 4096  # of this run that are remembered, 32 bytes each; one that was forgotten is replaced
 MAILBOX_FORWARD_SECONDS = 15  # one try by way of another relay; it dials the mailbox's relay first
 MAILBOX_FORWARDERS = 3  # other relays that are tried before the mailbox's relay is asked directly

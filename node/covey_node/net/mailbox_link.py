@@ -24,8 +24,6 @@ from covey_node.net.mailbox_relays import MailboxRelays
 from covey_node.net.mailbox_stream import Call, Calls, CallStream
 from covey_node.protocol.mailbox_call import Asking, Exchange, MailboxUnreachable, Subscribed
 
-_CONNECTIONS_MAX = 8  # of one host: one that is used, and others that are replaced by it
-
 
 class Link:
     """Made by the client, run in its nursery. `addrs` are those of the last caller."""
@@ -36,7 +34,7 @@ class Link:
         self.addrs: tuple[str, ...] = ()
         self.ended = False
         self.used_at = trio.current_time()
-        self._config = HostConfig(identity, network, max_connections=_CONNECTIONS_MAX)
+        self._config = HostConfig(identity, network, max_connections=limits.MAILBOX_LINK_CONNECTIONS)
         self._relays = relays
         self._calls = Calls()
         self._users = 0
