@@ -369,10 +369,13 @@ AHEAD_PUBLISH_SPREAD_SECONDS = 1800
 """By how much that is more or less, drawn each time; and the wait at most when a day begins: not all at midnight."""
 
 AHEAD_RETRY_SECONDS = 600
-"""The next try after no holder took a record."""
+"""The next try after no holder took a record, or only we."""
+
+AHEAD_HOLDERS_MIN = 2
+"""Holders, ourselves included, that are enough for six hours; with fewer the next try comes soon."""
 
 AHEAD_LOOK_SECONDS = 30.0
-"""Between two looks for what is due or over."""
+"""Between two looks for what is due or over, and before the first: by then the DHT has been joined."""
 
 AHEAD_PUBLISH_AT_ONCE = 4
 """Publications at once; a lookup and a put take half a second, so 100,000 fit six hours many times."""

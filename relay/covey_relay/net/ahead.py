@@ -184,11 +184,11 @@ class Ahead:
     async def run(self) -> None:
         """Publish what is due and delete what is over, until cancelled."""
         while True:
+            await trio.sleep(limits.AHEAD_LOOK_SECONDS)  # at the start the DHT is being joined
             try:
                 await self.publish_due()
             except (AheadFailed, FileDamaged) as exc:
                 _log.warning("relay.ahead.failed", problem=str(exc))
-            await trio.sleep(limits.AHEAD_LOOK_SECONDS)
 
     async def publish_due(self) -> int:
         """Delete what is over, publish all that is due now; return how many were put into the DHT."""
@@ -197,38 +197,39 @@ class Ahead:
             pass
         published = 0
         while batch := await self._do(lambda: self._table.due(now=now, count=limits.AHEAD_PUBLISH_BATCH)):
-            again: list[tuple[Due, AheadPublication]] = []
+            again: list[tuple[Due, AheadPublication, int]] = []
             places = trio.CapacityLimiter(limits.AHEAD_PUBLISH_AT_ONCE)
             async with trio.open_nursery() as nursery:
                 for one in batch:
                     nursery.start_soon(self._publish, one, again, places)
-            await self._do(partial(self._table.put_off, [(one, now + self._pause(what)) for one, what in again]))
-            published += sum(what is AheadPublication.PUBLISHED for _, what in again)
+            await self._do(partial(self._table.put_off, [(one, now + pause) for one, _, pause in again]))
+            published += sum(what is AheadPublication.PUBLISHED for _, what, _ in again)
         return published
 
-    def _pause(self, outcome: AheadPublication) -> int:
-        if outcome is AheadPublication.UNREACHED:
-            return limits.AHEAD_RETRY_SECONDS
-        spread = limits.AHEAD_PUBLISH_SPREAD_SECONDS
-        return limits.AHEAD_PUBLISH_SECONDS + self._rng.randrange(-spread, spread + 1)
-
-    async def _publish(self, one: Due, again: list[tuple[Due, AheadPublication]], places: trio.CapacityLimiter) -> None:
+    async def _publish(
+        self, one: Due, again: list[tuple[Due, AheadPublication, int]], places: trio.CapacityLimiter
+    ) -> None:
         async with places:
-            outcome = await self._put(one)
+            outcome, holders = await self._put(one)
         self._metrics.ahead_published(outcome)
-        again.append((one, outcome))
+        spread = limits.AHEAD_PUBLISH_SPREAD_SECONDS
+        pause = limits.AHEAD_PUBLISH_SECONDS + self._rng.randrange(-spread, spread + 1)
+        if outcome is not AheadPublication.NEWER and holders < limits.AHEAD_HOLDERS_MIN:
+            pause = limits.AHEAD_RETRY_SECONDS
+        again.append((one, outcome, pause))
 
-    async def _put(self, one: Due) -> AheadPublication:
+    async def _put(self, one: Due) -> tuple[AheadPublication, int]:
+        """Look, then put; return what became of it and how many hold the record now."""
         key = record_key(one.day_key)
         try:
             found = await self._dht.get(key)
             if found and decode_record(found[0]).sequence > one.sequence:
-                return AheadPublication.NEWER
-            held = await self._dht.put(key, one.value)
+                return AheadPublication.NEWER, 0
+            holders = await self._dht.put(key, one.value)
         except CoveyError as exc:
             _log.debug("relay.ahead.not_published", problem=type(exc).__name__)
-            return AheadPublication.UNREACHED
-        return AheadPublication.PUBLISHED if held else AheadPublication.UNREACHED
+            return AheadPublication.UNREACHED, 0
+        return (AheadPublication.PUBLISHED if holders else AheadPublication.UNREACHED), holders
 
     # --- the table, in its thread -------------------------------------------------------------------------------------
 

@@ -67,6 +67,20 @@ async def test_what_the_owner_published_since_is_left_alone(network: Network, tm
         assert await other.get(key_of(ALICE)) == (own,)
 
 
+async def test_a_relay_that_is_alone_tries_again_soon(network: Network, tmp_path: Path) -> None:
+    async with relay_at(network, tmp_path / "ahead.db", Clock()) as place:
+        value = day_record(ALICE, TODAY)
+        await place.ask(Leave(value))
+        place.clock.now += limits.AHEAD_PUBLISH_SPREAD_SECONDS
+        assert await place.ahead.publish_due() == 1
+        async with holder(place) as other:
+            place.clock.now += limits.AHEAD_RETRY_SECONDS
+            assert await place.ahead.publish_due() == 1
+            assert other.records == 1
+            place.clock.now += limits.AHEAD_RETRY_SECONDS
+            assert await place.ahead.publish_due() == 0
+
+
 async def test_a_relay_of_the_network_publishes_for_more_people_than_one_address_has(
     network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
