@@ -15,6 +15,7 @@ from covey_core.identity import Identity
 from covey_core.metrics import CoreMetrics
 from covey_core.network import Network, RelayEntry, new_network
 from covey_core.records import ContactRecordValidator
+from covey_node.net.mailbox import Isolation
 from covey_node.protocol.status import ContactState, Status
 from covey_node.service.node import Node
 from covey_node.service.port import ContactView, EventView, MessageView
@@ -62,6 +63,7 @@ async def running_node(
     metrics: CoreMetrics | None = None,
     announce: tuple[str, ...] = (),
     mailboxes: bool = False,
+    isolation: Isolation = "relay",
 ) -> AsyncIterator[Node]:
     """A node; its account is made at the first start. `listens=False` leaves it to circuits, as behind a NAT.
 
@@ -78,6 +80,7 @@ async def running_node(
         api_address="unix",
         token_file=home / "api.token",
         mailboxes=mailboxes,
+        isolation=isolation,
     )
     more = {"metrics": metrics} if now is None else {"metrics": metrics, "now": now}
     async with open_home(home, unlock, on_commit=on_commit) as database, open_node(database, options, **more) as node:
