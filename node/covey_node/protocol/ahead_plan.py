@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Collection, Sequence
 
 from covey_core.limits import AHEAD_DAYS
+from covey_core.peers import PeerId
 from covey_node import limits
 
 _CIRCUIT = "/p2p-circuit"
@@ -37,6 +38,14 @@ def next_sequence(last: int, rng: Callable[[int], bytes]) -> int:
 def surviving(addrs: Sequence[str]) -> tuple[str, ...]:
     """Return those of our addresses at which we may be again: circuits at relays; without any, all of them."""
     return tuple(addr for addr in addrs if _CIRCUIT in addr) or tuple(addrs)
+
+
+def order_of(own: PeerId, relay: PeerId) -> bytes:
+    """Return a relay's place for one node: lasting, and another than for its slots (relay_choice.py).
+
+    Where there are relays enough, those that know the device by its slot are not those that keep its records.
+    """
+    return hashlib.sha256(f"covey ahead order {own} {relay}".encode()).digest()
 
 
 def content_hash(*parts: bytes) -> bytes:

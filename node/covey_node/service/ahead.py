@@ -23,8 +23,8 @@ from covey_core.wire.ahead import AheadAnswer, AheadOutcome, AheadRequest, Leave
 from covey_node import crypto, limits
 from covey_node.net.ahead import ask_relay
 from covey_node.net.alarm import Alarm
-from covey_node.protocol.ahead_plan import content_hash, days_ahead, missing, next_sequence, surviving
-from covey_node.protocol.relay_choice import Candidate, choose, networks_of, order_of
+from covey_node.protocol.ahead_plan import content_hash, days_ahead, missing, next_sequence, order_of, surviving
+from covey_node.protocol.relay_choice import Candidate, choose, networks_of
 from covey_node.service.composing import own_addrs
 from covey_node.service.effects import Effects
 from covey_node.service.ledger import Ledger
