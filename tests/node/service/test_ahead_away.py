@@ -174,7 +174,7 @@ async def test_after_a_block_nothing_is_published_under_the_old_keys(tmp_path: P
             assert inner.account_key == old.account_key
 
 
-async def test_records_left_at_one_relay_are_each_sealed_and_numbered_for_themselves(tmp_path: Path) -> None:
+async def test_each_record_is_sealed_numbered_and_brought_for_itself(tmp_path: Path) -> None:
     clock = Clock()
     with trio.fail_after(60):
         async with (
@@ -184,6 +184,9 @@ async def test_records_left_at_one_relay_are_each_sealed_and_numbered_for_themse
         ):
             await published(alice)
             await leaving(alice).look()
+            for relay in (one, two):  # each came from somebody of its own, and never from the device
+                assert len(relay.ahead._asked._peers) == 31
+                assert alice._parts.host.peer_id not in relay.ahead._asked._peers._levels
             values = [
                 decode_record(row[0])
                 for relay in (one, two)
