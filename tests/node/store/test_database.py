@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -215,9 +215,10 @@ async def test_a_cancelled_next_leader_hands_the_lead_on(path: Path) -> None:
     """The first in the line is cancelled, and woken to lead before it notices: those behind it must go on."""
     async with opened(path) as (db, commits):
         scope = trio.CancelScope()
-        run_batch = db._run_batch
+        line = db._line
+        run_batch = line._run_in_thread
 
-        async def run_and_cancel(calls: list[Call]) -> list[outcome.Outcome[object]]:
+        async def run_and_cancel(calls: list[Call]) -> Sequence[outcome.Outcome[object]]:
             results = await run_batch(calls)
             scope.cancel()
             return results
@@ -228,7 +229,7 @@ async def test_a_cancelled_next_leader_hands_the_lead_on(path: Path) -> None:
 
         async with trio.open_nursery() as nursery:
             commits.hold()
-            db._run_batch = run_and_cancel  # type: ignore[method-assign]
+            line._run_in_thread = run_and_cancel  # type: ignore[method-assign, assignment]
             nursery.start_soon(put, db, "a")
             await commits.held()
             nursery.start_soon(cancelled)
