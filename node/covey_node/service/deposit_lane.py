@@ -15,8 +15,9 @@ from covey_core.peers import PeerId, peer_id_from_bytes, peer_id_of
 from covey_node import limits
 from covey_node.crypto.replica import ReplicaKeys, send_seed
 from covey_node.net.mailbox import At
-from covey_node.protocol.replication import Pause, Replica, next_check, own_pause
+from covey_node.protocol.replication import Replica, next_check
 from covey_node.service.deposit_book import DepositBook
+from covey_node.service.deposit_pauses import Pauses
 from covey_node.service.deposit_replica import Client, Queue, ReplicaRunner
 from covey_node.service.effects import Effects
 from covey_node.service.ledger import Ledger
@@ -29,7 +30,10 @@ from covey_node.store.tx import Tx
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What all devices share: `name_of` a relay for people, `stands`: whether a path to a device does."""
+    """What all devices share: `name_of` a relay for people, `stands`: whether a path to a device does.
+
+    `relay_works` is told of a relay (PeerId as multihash) that had failed and has answered.
+    """
 
     ledger: Ledger
     own: Own
@@ -37,19 +41,8 @@ class Tools:
     name_of: Callable[[PeerId], str]
     stands: Callable[[PeerId], bool]
     room: trio.CapacityLimiter
-    pauses: dict[bytes, Pause] = field(default_factory=dict)
-    own_pauses: dict[Place, Pause] = field(default_factory=dict)
-
-    def pauses_of(self, place: Place) -> tuple[Pause, Pause]:
-        """Return the pause of a place's relay, and its own; the one asked for longest ago is forgotten."""
-        relay = self.pauses.pop(place.relay, None) or Pause()
-        own = self.own_pauses.pop(place, None) or own_pause()
-        self.pauses[place.relay], self.own_pauses[place] = relay, own
-        while len(self.pauses) > limits.DEPOSIT_PAUSES_MAX:
-            del self.pauses[next(iter(self.pauses))]
-        while len(self.own_pauses) > limits.DEPOSIT_PAUSES_MAX:
-            del self.own_pauses[next(iter(self.own_pauses))]
-        return relay, own
+    relay_works: Callable[[bytes], None]
+    pauses: Pauses = field(default_factory=Pauses)
 
 
 class DepositLane:
@@ -60,6 +53,8 @@ class DepositLane:
         self._contact_id = contact_id
         self._device_key = device_key
         self._peer = peer_id_of(device_key)
+        self.pausing: frozenset[bytes] = frozenset()
+        """After `run`: the relays, by PeerId as multihash, that do not answer."""
         self._runners: list[ReplicaRunner] = []
         self._scope = trio.CancelScope()
         self._again = False
@@ -71,6 +66,11 @@ class DepositLane:
         self._until, self._again = 0.0, True
         for runner in self._runners:
             runner.wake()
+
+    def look(self) -> None:
+        """A pause has ended early."""
+        for runner in self._runners:
+            runner.look()
 
     def hurry(self) -> None:
         """No path to the device stands any more."""
@@ -100,6 +100,7 @@ class DepositLane:
                     self._runners = [self._runner(found, one) for one in found.replicas]
                     for runner in self._runners:
                         nursery.start_soon(runner.run)
+            self.pausing = frozenset(runner.relay for runner in self._runners if runner.relay_fails)
             self._runners = []
             if not self._again:
                 return self._until
@@ -129,7 +130,7 @@ class DepositLane:
         name, now = tools.name_of(relay), trio.current_time()
         ago = tools.own.now() - one.checked_at if one.checked_at is not None else 0.0
         due = next_check(now - max(0.0, ago), jitter=random.random())  # noqa: S311 - spreads load, no secret
-        relay_pause, own = tools.pauses_of(place)
+        relay_pause, own = tools.pauses.of(place)
         queue = Queue(
             At(relay, one.addrs, name),
             name,
@@ -144,6 +145,7 @@ class DepositLane:
             room=tools.room,
             path_stands=lambda: tools.stands(self._peer),
             looked=self._looked,
+            relay_works=lambda: tools.relay_works(one.relay),
         )
 
     def _looked(self) -> None:

@@ -7,6 +7,7 @@ One device's mailboxes are deposit_lane.py's. Never touches: the direct way (del
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import trio
 
@@ -19,6 +20,7 @@ from covey_node import limits
 from covey_node.net.alarm import Alarm
 from covey_node.net.lasting import note
 from covey_node.service.deposit_lane import DepositLane, Tools
+from covey_node.service.deposit_pauses import Key
 from covey_node.service.deposit_replica import Client
 from covey_node.service.effects import Effects, Wake
 from covey_node.service.ledger import Ledger
@@ -28,8 +30,8 @@ from covey_node.store.errors import StoreError
 
 log = get_logger("node.depositing")
 
-Key = tuple[int, bytes]
-"""A contact's row id and one of its devices' keys."""
+
+_peer_of = lru_cache(limits.STRANGERS_KEPT)(peer_id_of)  # asked with every message that is written
 
 
 class Depositing:
@@ -41,10 +43,17 @@ class Depositing:
         self._ledger = ledger
         self._host = host
         self._tools = Tools(
-            ledger, own, client, name_of, self._stands, trio.CapacityLimiter(limits.DEPOSITS_UNDER_WAY_IN_ALL)
+            ledger,
+            own,
+            client,
+            name_of,
+            self._stands,
+            trio.CapacityLimiter(limits.DEPOSITS_UNDER_WAY_IN_ALL),
+            self._relay_works,
         )
         self._running: dict[Key, DepositLane] = {}
         self._later: dict[Key, float] = {}
+        self._pausing: dict[Key, frozenset[bytes]] = {}
         self._more = Alarm()
         self._room = trio.CapacityLimiter(limits.DEPOSIT_LANES_MAX)
         ledger.follow(self._followed)
@@ -63,6 +72,14 @@ class Depositing:
                     nursery.start_soon(self._run_lane, key)
                 waits = (at for key, at in self._later.items() if key not in self._running)
                 await self._more.wait(min(waits, default=float("inf")))
+
+    def network_changed(self) -> None:
+        """Our network is another one: relays that could not be reached are tried now."""
+        self._tools.pauses.network_changed()
+        for relay in frozenset().union(*self._pausing.values()):
+            self._relay_works(relay)
+        for lane in self._running.values():
+            lane.look()
 
     async def _begin(self) -> None:
         """Go on with what was left from the last run."""
@@ -89,6 +106,9 @@ class Depositing:
                 note("deposits", outcome.error)
             until = trio.current_time() + limits.STORE_RETRY_SECONDS
         del self._running[key]
+        self._pausing.pop(key, None)
+        if lane.pausing and until is not None:
+            self._pausing[key] = lane.pausing
         if until is not None and until != float("inf"):
             self._look_at(key, until)
         self._more.ring()
@@ -100,6 +120,7 @@ class Depositing:
                     lane.drop()
             for key in [key for key in self._later if key[0] == contact_id]:
                 del self._later[key]
+                self._pausing.pop(key, None)
         now = trio.current_time()
         for key, why in effects.wake.items():
             lane_of = self._running.get(key)
@@ -110,8 +131,20 @@ class Depositing:
             elif Wake.NEW in why:
                 if lane_of is not None:
                     lane_of.wake()
-                stands = self._stands(peer_id_of(key[1]))
+                stands = self._stands(_peer_of(key[1]))
                 self._look_at(key, now + limits.DEPOSIT_AFTER_SECONDS if stands else now)
+            if Wake.SEEN in why and self._tools.pauses.seen(key):
+                if lane_of is not None:
+                    lane_of.look()
+                self._look_at(key, now)
+
+    def _relay_works(self, relay: bytes) -> None:
+        """A relay that had failed has answered: whoever waits for it goes on."""
+        for lane in self._running.values():
+            lane.look()
+        for key in [key for key, relays in self._pausing.items() if relay in relays]:
+            del self._pausing[key]
+            self._look_at(key, trio.current_time())
 
     def _look_at(self, key: Key, at: float) -> None:
         if at < self._later.get(key, float("inf")):

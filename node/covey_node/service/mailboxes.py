@@ -24,6 +24,7 @@ from covey_node.service.ledger import Ledger
 from covey_node.service.naming import relay_name
 from covey_node.service.newcomer import Newcomer
 from covey_node.service.own import Own
+from covey_node.service.profiles import Profiles
 from covey_node.store.queues import Purpose
 
 Task = tuple[str, Callable[[], Awaitable[object]]]
@@ -31,8 +32,9 @@ Task = tuple[str, Callable[[], Awaitable[object]]]
 
 @dataclass(frozen=True, slots=True)
 class Mailboxes:
-    """The parts that run. `client` asks relays for all of them; None when mailboxes are off."""
+    """The parts that run. `client` asks relays for all of them; all but `profiles` are None when mailboxes are off."""
 
+    profiles: Profiles
     client: MailboxClient | None = None
     collecting: Collecting | None = None
     contact_queues: ContactQueues | None = None
@@ -47,6 +49,7 @@ class Mailboxes:
             ("contact_queues", self.contact_queues),
             ("newcomer", self.newcomer),
             ("depositing", self.depositing),
+            ("profiles", self.profiles),
         )
         return tuple((name, part.run) for name, part in parts if part is not None)
 
@@ -54,7 +57,8 @@ class Mailboxes:
         """Return what is to be told when our network is another one."""
         if self.client is None or self.collecting is None:
             return ()
-        return (self.client.network_changed, self.collecting.network_changed)
+        parts = (self.client, self.collecting, self.depositing)
+        return tuple(part.network_changed for part in parts if part is not None)
 
 
 def make_mailboxes(
@@ -74,7 +78,7 @@ def make_mailboxes(
     `path_stands`: whether a device is connected to us now. `on_call` hears of each call: its command and its outcome.
     """
     if not on:
-        return Mailboxes()
+        return Mailboxes(Profiles(ledger, own, network, None))
     client = MailboxClient(network, isolation=isolation, on_call=on_call)
     contact_queues = ContactQueues(ledger, own, client, incoming)
     uses: dict[Purpose, Use] = {
@@ -84,4 +88,5 @@ def make_mailboxes(
     }
     collecting = Collecting(Parts(ledger, own, client, uses), path_stands=path_stands)
     depositing = Depositing(ledger, own, host, client, name_of=partial(relay_name, network))
-    return Mailboxes(client, collecting, contact_queues, Newcomer(ledger, own, client), depositing)
+    newcomer, profiles = Newcomer(ledger, own, client), Profiles(ledger, own, network, contact_queues)
+    return Mailboxes(profiles, client, collecting, contact_queues, newcomer, depositing)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 from pathlib import Path
 from typing import Any
 
 import trio
+import trio.lowlevel
 
 from covey_core.host import ConnectionInfo, Disconnected
 from covey_core.identity import Identity
@@ -32,6 +34,8 @@ class FakeMailboxes:
         self.relays = [Identity.generate().peer_id for _ in NAMES]
         self.names = dict(zip(self.relays, NAMES, strict=True))
         self.trouble: dict[str, str | Refused] = {}
+        self.takes_nothing: dict[str, Refused] = {}  # PUT is refused so, HAVE is answered
+        self.asked = trio.Event()
         self.held: dict[str, dict[bytes, Put]] = {name: {} for name in NAMES}
         self.calls: list[tuple[str, Command]] = []
         self.hold: trio.Event | None = None
@@ -43,10 +47,11 @@ class FakeMailboxes:
         assert len(seed) == 32
         name = self.names[at.relay]
         self.calls.append((name, command))
+        self.asked.set()
         self.under_way += 1
         self.most_under_way = max(self.under_way, self.most_under_way)
         try:
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
             if self.hold is not None:
                 await self.hold.wait()
         finally:
@@ -57,6 +62,8 @@ class FakeMailboxes:
         if trouble is not None:
             return trouble
         match command:
+            case Put() if name in self.takes_nothing:
+                return self.takes_nothing[name]
             case Put():
                 assert queue == command.send_id
                 self.held[name][command.mid] = command
@@ -69,6 +76,12 @@ class FakeMailboxes:
     def puts(self, name: str) -> list[Put]:
         """What was asked to be laid down at a relay."""
         return [command for who, command in self.calls if who == name and isinstance(command, Put)]
+
+    async def until_puts(self, name: str, count: int) -> None:
+        """Wait until a relay was asked so often to take something."""
+        while len(self.puts(name)) < count:
+            self.asked = trio.Event()
+            await self.asked.wait()
 
     def told(self, number: int, names: Iterable[str] = NAMES[:3], *, generation: int = 0) -> Mailboxes:
         """Return a set of queues at these relays."""
@@ -92,6 +105,14 @@ class DepositWorld:
         self.world.ledger.follow(lambda _effects: self.changed.set())
         self.contact = self.world.contact()
         self.device = public_key_of(Identity.generate().peer_id)
+
+    def another(self, alias: str = "carol") -> DepositWorld:
+        """Return the same world as another contact's device sees it."""
+        other = copy(self)
+        other.contact = self.world.contact(alias)
+        other.device = public_key_of(Identity.generate().peer_id)
+        self.world.ledger.follow(lambda _effects: other.changed.set())
+        return other
 
     def _connections(self, peer: PeerId | None = None) -> tuple[Any, ...]:
         return (_connection(peer),) if peer is not None and peer in self.connected else ()

@@ -15,7 +15,7 @@ from covey_core.wire.mailbox import Have, Reason, Refused
 from covey_node import limits
 from covey_node.crypto.replica import ReplicaKeys
 from covey_node.protocol.status import Status
-from covey_node.service.effects import Effects
+from covey_node.service.effects import Effects, Wake
 from covey_node.service.views import ONE_RELAY
 from covey_node.store import deliveries, peer_mailboxes
 from covey_node.store.tx import Tx
@@ -75,6 +75,21 @@ async def test_while_a_path_stands_the_device_has_ten_seconds_to_acknowledge(
     assert {len(world.mailboxes.puts(name)) for name in NAMES[:3]} == {1}, "the first one was delivered by then"
 
 
+async def test_each_packet_has_its_own_ten_seconds(deposit_world: DepositWorld, autojump_clock: MockClock) -> None:
+    world = deposit_world
+    world.connected.add(peer_id_of(world.device))
+    await world.tell(world.mailboxes.told(1))
+    async with running(world):
+        first = await world.write()
+        await trio.sleep(limits.DEPOSIT_AFTER_SECONDS - 2)
+        second = await world.write()
+        await world.until(first, "stored 3/3")
+        await trio.sleep(1)
+        assert world.copies(second) == "queued 0/3"
+        await world.until(second, "stored 3/3")
+        assert 18 <= trio.current_time() < 20
+
+
 async def test_a_path_that_ends_ends_the_wait(deposit_world: DepositWorld, autojump_clock: MockClock) -> None:
     world = deposit_world
     world.connected.add(peer_id_of(world.device))
@@ -85,6 +100,27 @@ async def test_a_path_that_ends_ends_the_wait(deposit_world: DepositWorld, autoj
         world.disconnect(peer_id_of(world.device))
         await world.until(message, "stored 3/3")
         assert trio.current_time() < limits.DEPOSIT_AFTER_SECONDS - 1
+
+
+async def test_a_path_that_ends_ends_the_wait_of_what_joined_others(
+    deposit_world: DepositWorld, autojump_clock: MockClock
+) -> None:
+    world = deposit_world
+    await world.tell(world.mailboxes.told(1))
+    async with running(world):
+        world.mailboxes.hold = trio.Event()
+        first = await world.write()
+        await trio.sleep(1)
+        world.connected.add(peer_id_of(world.device))
+        second = await world.write()  # while the first is under way
+        await trio.sleep(1)
+        world.mailboxes.hold.set()
+        await world.until(first, "stored 3/3")
+        assert world.copies(second) == "queued 0/3"
+        world.disconnect(peer_id_of(world.device))
+        began = trio.current_time()
+        await world.until(second, "stored 3/3")
+        assert trio.current_time() - began < 1
 
 
 async def test_one_relay_that_is_down_is_named_and_tried_again_until_it_has_its_copy(
@@ -141,20 +177,39 @@ async def test_a_relay_that_lost_its_messages_is_found_out_and_given_them_again(
         for message in messages:
             await world.until(message, "stored 3/3")
         world.mailboxes.held["home"].clear()
-        world.mailboxes.hold = trio.Event()
-        await trio.sleep(2 * HOUR)  # asked within the hour, the answers still out
+        world.mailboxes.takes_nothing["home"] = Refused(Reason.BUSY, 600)
+        for message in messages:
+            await world.until(message, "stored 2/3")
+        assert trio.current_time() < 1.3 * HOUR
+        assert world.view(messages[0]).reason == "home: it had the message and has it no more"
+        world.mailboxes.takes_nothing.clear()
+        began = trio.current_time()
+        for message in messages:
+            await world.until(message, "stored 3/3")
+        assert trio.current_time() - began < 1000, "laid down again at once, and after the relay's pause"
+    given = {put.mid: put.blob for put in world.mailboxes.puts("home")}
+    assert len(given) == 3, "the same packets byte for byte"
+    assert {put.mid for put in world.mailboxes.held["home"].values()} == given.keys()
+
+
+async def test_what_a_relay_does_not_answer_is_not_taken_for_lost(
+    deposit_world: DepositWorld, autojump_clock: MockClock
+) -> None:
+    world = deposit_world
+    await world.tell(world.mailboxes.told(1))
+    async with running(world):
+        message = await world.write()
+        await world.until(message, "stored 3/3")
+        world.mailboxes.held["home"].clear()
         world.mailboxes.trouble["home"] = Refused(Reason.BUSY, 600)
-        world.mailboxes.hold.set()
-        await trio.sleep(100)
-        assert world.copies(messages[0]) == "stored 3/3", "what it did not answer is not known"
+        await trio.sleep(3 * HOUR)
+        assert world.copies(message) == "stored 3/3"
+        world.mailboxes.trouble["home"] = "the relay does not answer"
+        await trio.sleep(3 * HOUR)
+        assert world.copies(message) == "stored 3/3"
         del world.mailboxes.trouble["home"]
         await trio.sleep(2 * HOUR)
-        assert len(world.mailboxes.held["home"]) == 3
-        for message in messages:
-            assert world.copies(message) == "stored 3/3"
-    lost = world.mailboxes.puts("home")
-    assert len(lost) == 6
-    assert {put.blob for put in lost[:3]} == {put.blob for put in lost[3:]}, "the same packets byte for byte"
+        assert len(world.mailboxes.held["home"]) == 1
 
 
 async def test_copies_fall_with_the_reason_when_a_mailbox_is_gone(
@@ -262,6 +317,95 @@ async def test_many_packets_are_laid_down_in_order_and_a_bounded_number_is_under
             await world.until(message, "stored 3/3")
     assert world.mailboxes.most_under_way <= 3 * limits.DEPOSITS_UNDER_WAY
     assert all(len(world.mailboxes.puts(name)) == 700 for name in NAMES[:3])
+
+
+async def test_a_full_mailbox_is_tried_again_as_soon_as_its_owner_shows_itself(
+    deposit_world: DepositWorld, autojump_clock: MockClock
+) -> None:
+    world = deposit_world
+    full = Refused(Reason.QUOTA)
+    world.mailboxes.trouble = dict.fromkeys(NAMES[:3], full)
+    await world.tell(world.mailboxes.told(1))
+    async with running(world):
+        message = await world.write()
+        await trio.sleep(8 * HOUR)  # by then each is tried hourly
+        tried = len(world.mailboxes.puts("home"))
+        assert tried < 20
+        world.mailboxes.trouble.clear()
+        began = trio.current_time()
+        await world.world.ledger.change(lambda _, effects: effects.lane(world.contact, world.device, Wake.SEEN))
+        await world.until(message, "stored 3/3")
+        assert trio.current_time() - began < 1
+    assert len(world.mailboxes.puts("home")) == tried + 1
+
+
+async def test_a_relay_that_works_for_one_device_is_tried_for_all_others_at_once(
+    deposit_world: DepositWorld, autojump_clock: MockClock
+) -> None:
+    world = deposit_world
+    world.mailboxes.trouble["club"] = "the relay does not answer"
+    await world.tell(world.mailboxes.told(1))
+    carol = world.another()
+    await carol.tell(world.mailboxes.told(1))
+    async with running(world):
+        message = await world.write()
+        await world.until(message, "stored 2/3")
+        await trio.sleep(HOUR)  # its pauses are the longest by now
+        second = await carol.write()
+        await carol.until(second, "stored 2/3")
+        tried = len(world.mailboxes.puts("club"))
+        del world.mailboxes.trouble["club"]
+        await world.mailboxes.until_puts("club", tried + 1)
+        began = trio.current_time()
+        await world.until(message, "stored 3/3")
+        await carol.until(second, "stored 3/3")
+        assert trio.current_time() - began < 2
+
+
+async def test_what_was_delivered_meanwhile_holds_nothing_up(
+    deposit_world: DepositWorld, autojump_clock: MockClock
+) -> None:
+    world = deposit_world
+    world.mailboxes.trouble["club"] = "the relay does not answer"
+    await world.tell(world.mailboxes.told(1))
+    async with running(world):
+        first, second = await world.write(), await world.write()
+        await world.until(second, "stored 2/3")
+        await world.world.ledger.change(lambda tx, _: _delivered(tx, first))
+        tried = len(world.mailboxes.puts("club"))
+        del world.mailboxes.trouble["club"]
+        await world.until(second, "stored 3/3")
+    assert len(world.mailboxes.puts("club")) == tried + 1
+
+
+async def test_another_network_ends_the_pauses(deposit_world: DepositWorld, autojump_clock: MockClock) -> None:
+    world = deposit_world
+    world.mailboxes.trouble = dict.fromkeys(NAMES[:3], "no network")
+    await world.tell(world.mailboxes.told(1))
+    async with trio.open_nursery() as nursery:
+        depositing = world.depositing()
+        nursery.start_soon(depositing.run)
+        message = await world.write()
+        await trio.sleep(HOUR)
+        world.mailboxes.trouble.clear()
+        began = trio.current_time()
+        depositing.network_changed()
+        await world.until(message, "stored 3/3")
+        assert trio.current_time() - began < 2
+        nursery.cancel_scope.cancel()
+
+
+async def test_all_mailboxes_together_have_a_bound_of_their_own(
+    deposit_world: DepositWorld, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "DEPOSITS_UNDER_WAY_IN_ALL", 5)
+    world = deposit_world
+    messages = [await world.write() for _ in range(20)]
+    async with running(world):
+        await world.tell(world.mailboxes.told(1))
+        for message in messages:
+            await world.until(message, "stored 3/3")
+    assert world.mailboxes.most_under_way == 5
 
 
 async def test_a_database_that_fails_delays_and_loses_nothing(
