@@ -41,6 +41,7 @@ class MailboxClient:
     stream: Stream
     relay: PeerId
     hello: m.Hello
+    me: PeerId
     last_id: int = 0
     pushed: list[m.Response] = field(default_factory=list)
     answers: dict[int, m.Answer] = field(default_factory=dict)
@@ -52,7 +53,7 @@ class MailboxClient:
         with trio.fail_after(10):
             frame = await stream.read_frame(limit=MAILBOX_HELLO_BYTES)
         assert frame is not None
-        return cls(stream, relay, decode_hello(frame))
+        return cls(stream, relay, decode_hello(frame), host.peer_id)
 
     def signed(self, command: m.Command, by: SigningKey | None, request_id: int | None = None) -> bytes:
         """The frame of a request with the next id (or this one), signed by a key or by nobody."""

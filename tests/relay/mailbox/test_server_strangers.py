@@ -89,6 +89,16 @@ async def test_work_is_good_for_one_command_on_its_queue_and_message(public: Net
         assert relay.sample("covey_mailbox_events_total", event="pow_rejected") == 5
 
 
+async def test_a_message_that_comes_twice_at_once_is_stored_once_for_one_work(public: Network, tmp_path: Path) -> None:
+    async with mailbox_relay(public, tmp_path / "m.db") as relay:
+        bob, alice = await relay.client(), await relay.client()
+        ids = await bob.new("bob", m.AdmitWork(0))
+        proof = await alice.work(ids.send_id, m.Purpose.PUT, mid(1))
+        first = alice.last_id + 1
+        await alice.stream.write(alice.signed(put(ids, 1, proof), None) + alice.signed(put(ids, 1, proof), None))
+        assert [await alice.answer(first), await alice.answer(first + 1)] == [m.Stored(1)] * 2
+
+
 async def test_work_that_was_done_for_a_put_that_found_no_room_is_not_lost(public: Network, tmp_path: Path) -> None:
     async with mailbox_relay(public, tmp_path / "m.db", queue_messages=1) as relay:
         bob, alice = await relay.client(), await relay.client()
