@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.lan.home import Home
-from tests.lan.namespaces import Namespaces
+from tests.support.namespaces import Namespaces, why_not
 
 
 def _needs(*tools: str) -> None:
     """Skip, or fail where COVEY_TEST_REQUIRE_NAMESPACES=1 (as in CI), when namespaces or tools are missing."""
-    missing = [tool for tool in tools if shutil.which(tool) is None]
-    problem = f"{', '.join(missing)} is not installed" if missing else None
-    if os.geteuid() != 0:
-        problem = "only root makes network namespaces"
-    elif problem is None:
-        tried = subprocess.run(["unshare", "--net", "true"], capture_output=True, text=True, check=False)
-        problem = tried.stderr.strip() if tried.returncode else None
+    problem = why_not(*tools)
     if problem is not None and os.environ.get("COVEY_TEST_REQUIRE_NAMESPACES") == "1":
         pytest.fail(f"network namespaces are required here, but {problem}", pytrace=False)
     if problem is not None:
@@ -32,7 +24,7 @@ def _needs(*tools: str) -> None:
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
     """A home whose router runs no daemon yet."""
-    _needs("ip", "nft", "miniupnpd")
+    _needs("miniupnpd")
     found = Home(tmp_path)
     try:
         found.up()
@@ -44,7 +36,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
 @pytest.fixture
 def spaces() -> Iterator[Namespaces]:
     """No machines yet."""
-    _needs("ip", "nft")
+    _needs()
     found = Namespaces()
     try:
         yield found

@@ -10,7 +10,7 @@ import subprocess
 import threading
 from pathlib import Path
 
-from tests.lan.namespaces import Namespaces
+from tests.support.namespaces import Namespaces
 
 OUTSIDE = "45.79.40.101"
 _RULES = """

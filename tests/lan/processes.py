@@ -13,7 +13,7 @@ from typing import Any
 
 import trio
 
-from tests.lan.namespaces import Namespaces
+from tests.support.namespaces import Namespaces
 
 HERE = Path(__file__).parent
 PATIENCE_SECONDS = 45

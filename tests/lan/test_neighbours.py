@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from covey_core.network import Network, save_network
-from tests.lan.namespaces import Namespaces
 from tests.lan.processes import Script, running
+from tests.support.namespaces import Namespaces
 from tests.support.people import acquaint, empty_network, running_node
 
 LISTEN = ("/ip4/0.0.0.0/tcp/4001",)

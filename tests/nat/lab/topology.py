@@ -12,14 +12,14 @@ the machine. The routers are those of the container tests (deploy/nat/router.sh)
 Owns: namespaces, cables, routers, and their end. Needs root, iproute2, nftables, /dev/net/tun. Never touches: Covey.
 """
 
-import itertools
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.support.namespaces import Namespaces, why_not
 
 ROOT = Path(__file__).resolve().parents[3]
 HERE = Path(__file__).resolve().parent
@@ -31,31 +31,18 @@ RELAYS = {"relay-one": "45.10.0.20", "relay-two": "45.20.0.30"}
 ROUTERS = {"a": "45.30.0.101", "b": "45.40.0.102"}
 LANS = {"a": "192.168.1", "b": "10.7.0"}
 _STEP_SECONDS = 30
-_numbers = itertools.count(1)
 
 
 class LabUnavailable(Exception):
     """This machine cannot have the lab; the text says why."""
 
 
-class Lab:
-    """The namespaces of one run; their names begin with `prefix`."""
+class Lab(Namespaces):
+    """The namespaces of one run. Places: relay-one, relay-two, router-a, router-b, a, b."""
 
     def __init__(self, prefix: str, folder: Path) -> None:
-        self.prefix = prefix
+        super().__init__(prefix)
         self._folder = folder
-
-    def name(self, place: str) -> str:
-        """Return the name of a place's namespace: relay-one, relay-two, router-a, router-b, a, b."""
-        return f"{self.prefix}-{place}"
-
-    def words(self, place: str, *words: str | Path) -> list[str]:
-        """Return the command line that runs `words` at a place."""
-        return ["ip", "netns", "exec", self.name(place), *map(str, words)]
-
-    def run(self, place: str, *words: str | Path, env: Mapping[str, str] | None = None) -> str:
-        """Run a command at a place; fails with what it said."""
-        return _run(self.words(place, *words), env=env)
 
     def router(self, host: str, *words: str) -> str:
         """Tell the router of host `a` or `b` something (deploy/nat/router.sh)."""
@@ -73,21 +60,11 @@ class Lab:
 
 def check_machine() -> None:
     """Raise `LabUnavailable` where namespaces cannot be made."""
-    if os.geteuid() != 0:
-        raise LabUnavailable("network namespaces need root")
-    for tool in ("ip", "nft"):
-        if shutil.which(tool, path=_path()) is None:
-            raise LabUnavailable(f"{tool} is not installed")
+    problem = why_not()
+    if problem is not None:
+        raise LabUnavailable(problem)
     if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
         raise LabUnavailable("there is no /dev/net/tun")
-    probe = f"covey-lab-probe-{os.getpid()}"
-    try:
-        _run(["ip", "netns", "add", probe])
-        _run(["ip", "netns", "exec", probe, "nft", "add table ip probe"])
-    except AssertionError as exc:
-        raise LabUnavailable(str(exc)) from exc
-    finally:
-        subprocess.run(["ip", "netns", "del", probe], capture_output=True, timeout=_STEP_SECONDS, check=False)
 
 
 @contextmanager
@@ -95,31 +72,30 @@ def lab(folder: Path, *, delay_milliseconds: float = DELAY_MILLISECONDS) -> Iter
     """Have the lab for the length of the block; what runs in it then ends with it, also after a failure."""
     check_machine()
     # CI names its run, to find what it left behind when it is killed.
-    one = Lab(f"covey-lab-{os.environ.get('COVEY_E2E_RUN', 'own')}-{os.getpid()}-{next(_numbers)}", folder)
+    one = Lab(f"covey-lab-{os.environ.get('COVEY_E2E_RUN', 'own')}", folder)
     places = (*RELAYS, *(f"router-{host}" for host in ROUTERS), *ROUTERS)
     switch: subprocess.Popen[str] | None = None
     try:
         for place in places:
-            _run(["ip", "netns", "add", one.name(place)])
-            one.run(place, "ip", "link", "set", "lo", "up")
+            one.add(place)
         ends = {**RELAYS, **{f"router-{host}": address for host, address in ROUTERS.items()}}
         for place, address in ends.items():
-            one.run(place, "ip", "tuntap", "add", "dev", "wan", "mode", "tap")
-            one.run(place, "ip", "addr", "add", f"{address}/{WAN.partition('/')[2]}", "dev", "wan")
-            one.run(place, "ip", "link", "set", "wan", "up")
+            one.ip(place, "tuntap", "add", "dev", "wan", "mode", "tap")
+            one.address(place, "wan", f"{address}/{WAN.partition('/')[2]}")
+            one.ip(place, "link", "set", "wan", "up")
         _introduce(one, ends)
         for host in ROUTERS:
             _connect(one, host)
             one.router(host, "set-up")
-        words = [sys.executable, HERE / "switch.py", str(delay_milliseconds), *(f"{one.name(end)}:wan" for end in ends)]
+        taps = (f"{one.name(end)}:wan" for end in ends)
+        words = [sys.executable, str(HERE / "switch.py"), str(delay_milliseconds), *taps]
         switch = subprocess.Popen(words, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
         assert switch.stdout is not None
         if switch.stdout.readline() != "ready\n":
             raise AssertionError("the switch did not start")
         yield one
     finally:
-        for place in places:
-            _clear(one.name(place))
+        one.remove()
         if switch is not None:
             switch.kill()
             switch.wait(_STEP_SECONDS)
@@ -129,14 +105,11 @@ def lab(folder: Path, *, delay_milliseconds: float = DELAY_MILLISECONDS) -> Iter
 
 def _connect(one: Lab, host: str) -> None:
     router, subnet = f"router-{host}", LANS[host]
-    there = ["peer", "name", "eth0", "netns", one.name(host)]
-    _run(["ip", "link", "add", "lan", "netns", one.name(router), "type", "veth", *there])
-    one.run(router, "ip", "addr", "add", f"{subnet}.2/24", "dev", "lan")
-    one.run(router, "ip", "link", "set", "lan", "up")
+    one.cable((router, "lan"), (host, "eth0"))
+    one.address(router, "lan", f"{subnet}.2/24")
     one.run(router, "sysctl", "-qw", "net.ipv4.ip_forward=1")
-    one.run(host, "ip", "addr", "add", f"{subnet}.10/24", "dev", "eth0")
-    one.run(host, "ip", "link", "set", "eth0", "up")
-    one.run(host, "ip", "route", "add", "default", "via", f"{subnet}.1")
+    one.address(host, "eth0", f"{subnet}.10/24")
+    one.ip(host, "route", "add", "default", "via", f"{subnet}.1")
 
 
 def _introduce(one: Lab, ends: Mapping[str, str]) -> None:
@@ -144,33 +117,4 @@ def _introduce(one: Lab, ends: Mapping[str, str]) -> None:
     for end in ends:
         for other in ends.keys() - {end}:
             neighbour = (ends[other], "lladdr", hardware[other], "dev", "wan", "nud", "permanent")
-            one.run(end, "ip", "neigh", "replace", *neighbour)
-
-
-def _clear(namespace: str) -> None:
-    """End what runs in a namespace, then the namespace; it may be half made or gone."""
-    for words in (["kill", "-KILL", *_processes(namespace)], ["ip", "netns", "del", namespace]):
-        if len(words) > 2:
-            subprocess.run(words, capture_output=True, timeout=_STEP_SECONDS, check=False)
-
-
-def _processes(namespace: str) -> Sequence[str]:
-    found = subprocess.run(
-        ["ip", "netns", "pids", namespace], capture_output=True, text=True, timeout=_STEP_SECONDS, check=False
-    )
-    return found.stdout.split()
-
-
-def _run(words: Sequence[str], *, env: Mapping[str, str] | None = None) -> str:
-    path = {"PATH": _path()}
-    done = subprocess.run(
-        words, env={**(os.environ if env is None else env), **path}, stdin=subprocess.DEVNULL, capture_output=True,
-        text=True, timeout=_STEP_SECONDS, check=False,
-    )  # fmt: skip
-    if done.returncode != 0:
-        raise AssertionError(f"{' '.join(words)} ended with {done.returncode}: {(done.stdout + done.stderr).strip()}")
-    return done.stdout
-
-
-def _path() -> str:
-    return f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # where Debian keeps what only root needs
+            one.ip(end, "neigh", "replace", *neighbour)
