@@ -56,7 +56,7 @@ class Incoming:
     async def receive(self, peer: PeerId, blobs: Sequence[bytes]) -> list[Outcome]:
         """Open packets of one device in order; return what became of each once all of it is durable."""
         device_key, path = public_key_of(peer), self._path_of(peer)
-        return await self._receive(path, blobs, lambda opener, blob: opener.take(device_key, blob))
+        return await self._receive(path, blobs, lambda opener: [opener.take(device_key, blob) for blob in blobs])
 
     async def receive_from(self, contact_id: int, blobs: Sequence[bytes]) -> list[Outcome]:
         """Open packets that lay in the mailbox of a contact, whichever of its devices they are by; return as `receive`.
@@ -64,7 +64,7 @@ class Incoming:
         What was delivered by them is owed a receipt from then on (store/receipts.py).
         """
         path = PathKind.MAILBOX.value
-        return await self._receive(path, blobs, lambda opener, blob: opener.take_mail(contact_id, blob))
+        return await self._receive(path, blobs, lambda opener: opener.take_mail(contact_id, blobs))
 
     async def receive_unnamed(self, blobs: Sequence[bytes]) -> list[Outcome]:
         """Open envelopes that lay in a contact queue, by whomever they are; return as `receive`.
@@ -78,17 +78,18 @@ class Incoming:
                 return Outcome.TOO_MANY_REQUESTS
             return opener.take_unnamed(blob)
 
-        return await self._receive(PathKind.MAILBOX.value, blobs, take)
+        path = PathKind.MAILBOX.value
+        return await self._receive(path, blobs, lambda opener: [take(opener, blob) for blob in blobs])
 
     async def _receive(
-        self, path: str, blobs: Sequence[bytes], take: Callable[[Opener, bytes], Outcome]
+        self, path: str, blobs: Sequence[bytes], take: Callable[[Opener], list[Outcome]]
     ) -> list[Outcome]:
         rejects: list[RatchetReject] = []
 
         def take_all(tx: Tx, effects: Effects) -> list[Outcome]:
             rejects.clear()
             opener = Opener(tx, effects, self._own, self._strangers, path, rejects)
-            return [take(opener, blob) for blob in blobs]
+            return take(opener)
 
         try:
             outcomes = await self._ledger.change(take_all)

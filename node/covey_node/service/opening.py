@@ -7,14 +7,14 @@ business.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from covey_core.errors import ProtocolViolation
 from covey_node import crypto, limits
 from covey_node.metrics import RatchetReject
 from covey_node.protocol.allowance import Allowance
-from covey_node.protocol.contents import Receipt, content_id_of, decode_content
+from covey_node.protocol.contents import Content, Receipt, content_id_of, decode_content
 from covey_node.protocol.frames import Outcome
 from covey_node.protocol.paths import PathKind
 from covey_node.protocol.status import ContactState
@@ -27,6 +27,22 @@ from covey_node.store import account, contact_stock, contacts, devices, receipts
 from covey_node.store.contacts import ContactRow
 from covey_node.store.sessions import SessionRow
 from covey_node.store.tx import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class _Letter:
+    """What was in a packet, not done yet; `content` is None for one that is of no use here."""
+
+    contact_id: int
+    device_key: bytes
+    content_id: bytes | None
+    content: Content | None
+    place: int = 0
+
+    @property
+    def written_at(self) -> float:
+        """When, by its author's clock."""
+        return 0.0 if self.content is None else self.content.sent_at
 
 
 class Opener:
@@ -50,6 +66,8 @@ class Opener:
         self._now = own.now()
         self._device_key = self._account = b""  # whose packet is looked at
         self._content_id: bytes | None = None  # of what was in it, where a receipt may answer it
+        self._postpones = False  # what is in it is done later, with what else came
+        self._letter: _Letter | None = None
 
     def take(self, device_key: bytes, blob: bytes) -> Outcome:
         """Open a packet that a device handed in, apply, remember. Nothing is written unless it is authentic."""
@@ -57,27 +75,47 @@ class Opener:
         self._device_key = device_key
         if received.outcome(self._tx, device_key, digest) is not None:
             return Outcome.DUPLICATE
-        return self._open(digest, blob, self._contacts_of_device, sender=device_key)
+        return self._noted(digest, self._open(digest, blob, self._contacts_of_device, sender=device_key))
 
-    def take_mail(self, contact_id: int, blob: bytes) -> Outcome:
-        """Do the same for a packet from a contact's mailbox; a device is owed a receipt for what it has delivered."""
+    def take_mail(self, contact_id: int, blobs: Sequence[bytes]) -> list[Outcome]:
+        """Do the same for packets from a contact's mailbox; a device is owed a receipt for what it has delivered.
+
+        Relays do not keep the order of what is laid down together: it is applied in the order in which it was written.
+        """
+        outcomes: list[Outcome] = []
+        letters: dict[bytes, _Letter] = {}
+        for place, blob in enumerate(blobs):
+            digest = packet_hash(blob)
+            self._letter = None
+            outcomes.append(Outcome.DUPLICATE if digest in letters else self._open_mail(contact_id, digest, blob))
+            if self._letter is not None:
+                letters[digest] = replace(self._letter, place=place)
+        for digest, letter in sorted(letters.items(), key=lambda item: item[1].written_at):
+            self._device_key, self._content_id = letter.device_key, letter.content_id
+            outcome = self._noted(digest, self._do(letter.contact_id, letter.content))
+            outcomes[letter.place] = outcome
+            if outcome.delivered:
+                self._owe_receipt(contact_id, letter.device_key, digest)
+        return outcomes
+
+    def _open_mail(self, contact_id: int, digest: bytes, blob: bytes) -> Outcome:
         contact = contacts.get(self._tx, contact_id)
         if contact is None or contact.state is ContactState.BLOCKED:
             return Outcome.NOT_A_CONTACT
-        digest = packet_hash(blob)
         for key in devices.keys(self._tx, contact_id):
             if received.outcome(self._tx, key, digest) is not None:
                 self._owe_receipt(contact_id, key, digest)
                 return Outcome.DUPLICATE
-        outcome = self._open(digest, blob, lambda: [contact], sender=None)
-        if outcome.delivered:
-            self._owe_receipt(contact_id, self._device_key, digest)
-        return outcome
+        self._postpones = True
+        try:
+            return self._open(digest, blob, lambda: [contact], sender=None)
+        finally:
+            self._postpones = False
 
     def take_unnamed(self, blob: bytes) -> Outcome:
         """Do the same for an envelope from a contact queue, by anybody."""
         digest = packet_hash(blob)
-        outcome = self._open(digest, blob, None, sender=None)
+        outcome = self._noted(digest, self._open(digest, blob, None, sender=None))
         contact = None if not outcome.delivered else contacts.by_account(self._tx, self._account)
         if contact is not None and contact.state in applying.TALKING:
             self._owe_receipt(contact.id, self._device_key, digest)
@@ -97,6 +135,10 @@ class Opener:
                 outcome = Outcome.NOT_A_CONTACT if people is None else self._established(blob, people, sender)
         except (crypto.Undecryptable, ProtocolViolation) as exc:
             return self._reject(_reason(exc))
+        return outcome
+
+    def _noted(self, digest: bytes, outcome: Outcome) -> Outcome:
+        """Remember a packet that was taken; return its outcome."""
         if outcome.delivered:
             received.note(
                 self._tx,
@@ -194,13 +236,21 @@ class Opener:
         if self._path != PathKind.MAILBOX:  # a mailbox tells nothing of where its sender is now
             contacts.seen(self._tx, contact.id, now=self._now)
             self._effects.lane(contact.id, self._device_key, Wake.SEEN)
-        contact = contacts.get(self._tx, contact.id) or contact
+        content: Content | None = None
         try:
             content = decode_content(plaintext)
+            self._content_id = None if isinstance(content.body, Receipt) else content.message_id
         except ProtocolViolation:
             self._content_id = content_id_of(plaintext)
+        if self._postpones:
+            self._letter = _Letter(contact.id, self._device_key, self._content_id, content)
+            return Outcome.ACCEPTED
+        return self._do(contact.id, content)
+
+    def _do(self, contact_id: int, content: Content | None) -> Outcome:
+        contact = contacts.get(self._tx, contact_id)
+        if contact is None or content is None:
             return Outcome.ACCEPTED  # authentic and unusable: it must not come again
-        self._content_id = None if isinstance(content.body, Receipt) else content.message_id
         return applying.apply(
             self._tx, self._effects, self._own, contact, content, path=self._path, device_key=self._device_key
         )

@@ -40,9 +40,8 @@ class _Mail:
     def read(self, function: Callable[[Tx], T]) -> T:
         return self.world.database.connection.run(function)
 
-    def packet(self, text: str, message_id: bytes | None = None) -> bytes:
-        message_id = message_id or os.urandom(16)
-        return self.bob.first_contact(encode_content(Content(message_id, 1.0, Text(text))))
+    def packet(self, text: str, *, sent_at: float = 1.0) -> bytes:
+        return self.bob.first_contact(encode_content(Content(os.urandom(16), sent_at, Text(text))))
 
     async def take(self, *packets: bytes) -> list[Outcome]:
         return await self.incoming.receive_from(self.row.id, packets)
@@ -66,6 +65,16 @@ async def test_a_packet_from_a_mailbox_is_shown_once_and_owed_a_receipt(world: W
     [owed] = mail.read(lambda tx: receipts.owed(tx, limit=9))
     due = owed.due_at - world.own.now()
     assert limits.RECEIPT_SECONDS_MIN <= due <= limits.RECEIPT_SECONDS_MAX
+
+
+async def test_what_relays_bring_in_another_order_is_shown_as_it_was_written(world: World) -> None:
+    mail = _Mail(world)
+    written = [mail.packet(text, sent_at=number) for number, text in enumerate(("one", "two", "three"), start=1)]
+    garbage = os.urandom(4096)
+    outcomes = await mail.take(written[2], garbage, written[0], written[0], written[1])
+    assert mail.texts() == ["three", "two", "one"], "the newest first"
+    taken, no, twice = Outcome.ACCEPTED, Outcome.UNDECRYPTABLE, Outcome.DUPLICATE
+    assert outcomes == [taken, no, taken, twice, taken]
 
 
 async def test_a_packet_that_came_by_a_stream_and_lies_in_a_mailbox_too_is_answered(world: World) -> None:
