@@ -53,17 +53,19 @@ async def test_relays_see_no_device_no_peer_in_both_roles_and_not_where_deposits
 def _check(relays: list[MailboxRelay], devices: set[PeerId], isolation: Isolation) -> None:
     hosts = {relay.host.peer_id for relay in relays}
     everybody: list[set[PeerId]] = []
+    senders: set[PeerId] = set()
     for relay in relays:
         receiving = relay.peers(*OWNED)
         sending = {one.peer for one in relay.seen if isinstance(one.command, (*SENT, m.Fwd))} - hosts
         assert receiving
-        assert sending
+        senders |= sending  # not every relay is one that forwards
         assert not receiving & sending
         assert not (receiving | sending) & devices
         everybody.append(receiving | sending)
         assert all(one.forwarded for one in relay.seen if isinstance(one.command, SENT))
         if isolation == "queue":
             _each_peer_has_one_queue(relay)
+    assert senders
     assert not set.intersection(*everybody)
     assert len(set.union(*everybody)) == sum(map(len, everybody))
 
