@@ -353,6 +353,22 @@ async def test_a_record_whose_answer_was_lost_is_left_again_under_a_higher_seque
         assert [new for of, new in again if of == day] == [new for of, new in again if of == day and new > sequence]
 
 
+async def test_a_change_whose_answer_was_lost_is_not_taken_for_done(owner: Owner, autojump_clock: MockClock) -> None:
+    await owner.ahead.look()
+    owner.circuits("two")
+    await trio.sleep(limits.AHEAD_AGAIN_SECONDS)
+    owner.relays.down.update(owner.relays.peers)
+    await owner.ahead.look()
+    owner.relays.down.clear()
+    owner.relays.taken()
+    await trio.sleep(limits.AHEAD_RETRY_SECONDS)
+    await owner.ahead.look()
+    told = Counter(
+        peer for peer, request in owner.relays.taken() if owner.opened(request)[2].addrs[0].startswith("/dns4/two/")
+    )
+    assert sorted(told.values()) == [DAYS] * 3
+
+
 async def test_blocking_takes_everything_back_and_leaves_it_anew(owner: Owner, autojump_clock: MockClock) -> None:
     await owner.ahead.look()
     old = {row.day_key for row in owner.rows()}
