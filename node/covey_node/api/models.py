@@ -51,9 +51,11 @@ class Body(BaseModel):
 
 
 class AddContact(Body):
-    """Use somebody's invite link."""
+    """Use somebody's invite link, or the key of an account that has a public profile."""
 
-    link: Annotated[str, Field(max_length=INVITE_LINK_BYTES, description="covey:... as it was shared")]
+    link: Annotated[
+        str, Field(max_length=INVITE_LINK_BYTES, description="covey:... as it was shared, or an account key (64 hex)")
+    ]
     alias: Alias | None = None
     intro: Annotated[str, _bounded(INTRO_BYTES)] = ""
 
@@ -109,6 +111,12 @@ class MoveMailboxes(Body):
 
     relay: Annotated[str, Field(min_length=1), _bounded(NAME_BYTES)]
     back: bool = False
+
+
+class PublishProfile(Body):
+    """Whether our public profile is to be found."""
+
+    published: bool
 
 
 class Contacts(BaseModel):

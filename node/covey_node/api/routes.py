@@ -24,6 +24,7 @@ from covey_node.api.models import (
     Marked,
     Messages,
     MoveMailboxes,
+    PublishProfile,
     React,
     Rename,
     Requests,
@@ -40,6 +41,7 @@ from covey_node.service.port import (
     MessageView,
     NodePort,
     PingView,
+    ProfileView,
     Status,
     StatusView,
     VerifyView,
@@ -59,6 +61,7 @@ def make_router(port: NodePort, *, shutdown: trio.Event) -> APIRouter:
     router = APIRouter(prefix="/v1")
     _node_routes(router, port, shutdown)
     _mailbox_routes(router, port)
+    _profile_routes(router, port)
     _contact_routes(router, port, shutdown)
     _invite_routes(router, port)
     _conversation_routes(router, port)
@@ -114,6 +117,18 @@ def _mailbox_routes(router: APIRouter, port: NodePort) -> None:
         return await port.move_mailboxes(body.relay, back=body.back)
 
 
+def _profile_routes(router: APIRouter, port: NodePort) -> None:
+    @router.get("/profile", tags=["profile"], responses=responses())
+    async def profile() -> ProfileView:
+        """Return how our public profile stands."""
+        return await port.profile()
+
+    @router.put("/profile", tags=["profile"], responses=_CHANGE)
+    async def publish_profile(body: PublishProfile) -> ProfileView:
+        """Publish our public profile, so that whoever knows our account can ask us; or take it back."""
+        return await port.publish_profile(published=body.published)
+
+
 def _contact_routes(router: APIRouter, port: NodePort, shutdown: trio.Event) -> None:
     @router.get("/contacts", tags=["contacts"], responses=responses())
     async def contacts() -> Contacts:
@@ -122,7 +137,7 @@ def _contact_routes(router: APIRouter, port: NodePort, shutdown: trio.Event) -> 
 
     @router.post("/contacts", tags=["contacts"], status_code=201, responses=_CHANGE)
     async def add(body: AddContact) -> ContactView:
-        """Use somebody's link: ask them to become a contact."""
+        """Use somebody's link, or the key of an account that has a public profile: ask them to become a contact."""
         return await port.add(body.link, alias=body.alias, intro=body.intro)
 
     @router.get("/contacts/{contact}", tags=["contacts"], responses=_LOOKUP)

@@ -79,8 +79,14 @@ def _contacts(command: _Add, common: argparse.ArgumentParser) -> None:
     revoke.add_argument("invite", metavar="ID")
     revoke.set_defaults(run="invites:revoke")
 
+    profile = command("profile", "profile:show", "show, publish or hide your public profile")
+    ways = profile.add_subparsers(dest="action", metavar="publish | hide")
+    publish = ways.add_parser("publish", parents=[common], help="let whoever knows your account key ask you")
+    publish.set_defaults(run="profile:publish")
+    ways.add_parser("hide", parents=[common], help="take it back").set_defaults(run="profile:hide")
+
     add = command("add", "contacts:add", "use somebody's link: ask to become a contact")
-    add.add_argument("link", metavar="LINK", help="the covey: link; - reads it from standard input")
+    add.add_argument("link", metavar="LINK", help="the covey: link, or an account key; - reads it from standard input")
     add.add_argument("--as", dest="alias", metavar="ALIAS", help="your own name for them")
     add.add_argument("--intro", metavar="TEXT", default="", help="a word about yourself")
     add.add_argument("--wait", metavar="TIME", type=_seconds, help="wait so long for the answer")

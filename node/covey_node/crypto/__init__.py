@@ -35,6 +35,7 @@ from covey_node.crypto.errors import (
 from covey_node.crypto.first_contact import Accepted, FirstContact, initiate, unseal
 from covey_node.crypto.prekeys import OneTimePair, Prekeys, new_one_time_pairs
 from covey_node.crypto.primitives import Rng
+from covey_node.crypto.public_profile import profile_keys, profile_share
 from covey_node.crypto.safety_number import safety_number
 from covey_node.crypto.session import MAX_PLAINTEXT_BYTES, PacketKind, Session, packet_kind, preferred
 from covey_node.crypto.stock import StockKeys, admission_secret
@@ -78,6 +79,8 @@ __all__ = [
     "new_one_time_pairs",
     "packet_kind",
     "preferred",
+    "profile_keys",
+    "profile_share",
     "safety_number",
     "unseal",
     "unwrap",

@@ -125,6 +125,10 @@ class Acquaintance:
             found = Invite.from_link(link.strip())
         except LinkInvalid as exc:
             raise Refused(str(exc)) from exc
+        return await self.use(found, alias=alias, intro=intro)
+
+    async def use(self, found: Invite, *, alias: str | None, intro: str) -> ContactView:
+        """Do the same with an invite that was read, or made of a public profile."""
         if found.network.id != self._network.id:
             raise Refused(
                 f"the invite is for the network {found.network.name!r}, this node is in {self._network.name!r}"

@@ -53,3 +53,11 @@ def find_message(tx: Tx, name: str) -> MessageRow:
     if len(rows) > 1:
         raise Refused(f"{name} fits several messages: give more characters of the id")
     return rows[0]
+
+
+def account_key_in(text: str) -> bytes | None:
+    """Return the account key (32 bytes) that a text of 64 hexadecimal digits is; None for anything else."""
+    digits = text.strip()
+    if len(digits) != _ACCOUNT_DIGITS or any(digit not in "0123456789abcdefABCDEF" for digit in digits):
+        return None
+    return bytes.fromhex(digits)

@@ -32,7 +32,7 @@ from covey_node.service.explaining import explain
 from covey_node.service.ledger import Ledger
 from covey_node.service.mailbox_desk import MailboxDesk
 from covey_node.service.mailboxes import Mailboxes
-from covey_node.service.naming import find_contact, find_message, relay_name
+from covey_node.service.naming import account_key_in, find_contact, find_message, relay_name
 from covey_node.service.own import Own
 from covey_node.service.path_watch import NO_PATH, PathWatch, PeerPath
 from covey_node.service.port import (
@@ -44,6 +44,7 @@ from covey_node.service.port import (
     MessageView,
     PeerPathView,
     PingView,
+    ProfileView,
     Refused,
     RelayView,
     StatusView,
@@ -91,6 +92,7 @@ class Node:
         self._acquaintance = Acquaintance(
             parts.ledger, parts.own, parts.host.network, contact_queues=parts.mailboxes.contact_queues
         )
+        self._profiles = parts.mailboxes.profiles
         self._conversation = Conversation(parts.ledger, parts.own)
 
     # --- at a glance ----------------------------------------------------------------------------------------------
@@ -199,8 +201,19 @@ class Node:
         await self._acquaintance.revoke_invite(invite)
 
     async def add(self, link: str, *, alias: str | None, intro: str) -> ContactView:
-        """Use somebody's link: ask them to become a contact."""
-        return await self._acquaintance.add(link, alias=alias, intro=intro)
+        """Use somebody's link, or the key of an account with a public profile: ask them to become a contact."""
+        account_key = account_key_in(link)
+        if account_key is None:
+            return await self._acquaintance.add(link, alias=alias, intro=intro)
+        return await self._acquaintance.use(await self._profiles.find(account_key), alias=alias, intro=intro)
+
+    async def profile(self) -> ProfileView:
+        """Return how our public profile stands."""
+        return await self._profiles.view()
+
+    async def publish_profile(self, *, published: bool) -> ProfileView:
+        """Publish our profile from now on, or take it back."""
+        return await self._profiles.want(published=published)
 
     async def accept(self, contact: str, *, alias: str | None) -> ContactView:
         """Accept an incoming request."""

@@ -109,6 +109,18 @@ class InviteView:
 
 
 @dataclass(frozen=True, slots=True)
+class ProfileView:
+    """Our public profile: whether it is wanted, when it was last published, and how many mailboxes it then named."""
+
+    account: str  # 64 hex digits: who knows them finds it
+    name: str
+    wanted: bool
+    published_at: float | None
+    holders: int
+    mailboxes: int
+
+
+@dataclass(frozen=True, slots=True)
 class VerifyView:
     """The safety number with one contact: 60 digits (shown in 12 groups of 5), and the payload for a QR code."""
 
@@ -235,6 +247,12 @@ class NodePort(Protocol):
 
     async def add(self, link: str, *, alias: str | None, intro: str) -> ContactView:
         """Use somebody's link: ask them to become a contact."""
+
+    async def profile(self) -> ProfileView:
+        """Return how our public profile stands."""
+
+    async def publish_profile(self, *, published: bool) -> ProfileView:
+        """Publish our profile from now on, so that whoever knows our account can ask us; or take it back."""
 
     async def requests(self) -> tuple[ContactView, ...]:
         """Return the contacts that wait for our decision."""

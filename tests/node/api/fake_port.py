@@ -35,6 +35,7 @@ from covey_node.service.port import (
     PeerPathView,
     PingView,
     PortmapView,
+    ProfileView,
     PunchAddressView,
     PunchView,
     ReactionView,
@@ -223,6 +224,7 @@ class FakePort:
 
     def __init__(self) -> None:
         self.mail = some_mailboxes()
+        self.public = False
         self.state = "ready"
         self.people = {
             "bob": a_contact("bob", BOB, path=PathKind.RELAYED, verified=True, last_seen=NOW, unread=2),
@@ -426,6 +428,14 @@ class FakePort:
         one = await self.contact(contact)
         self.people[one.alias] = replace(one, verified=verified)
         return await self.verify(contact)
+
+    async def profile(self) -> ProfileView:
+        told = NOW + 3300 if self.public else None
+        return ProfileView("ab" * 32, "me", self.public, told, 3 * self.public, 3 * self.public)
+
+    async def publish_profile(self, *, published: bool) -> ProfileView:
+        self.public = published
+        return await self.profile()
 
     async def mailboxes(self) -> MailboxesView:
         return self.mail

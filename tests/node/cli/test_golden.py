@@ -52,6 +52,7 @@ def fill(port: FakePort) -> None:
         ("status", "status"),
         ("mailbox", "mailbox"),
         ("mailbox_move", "mailbox move club"),
+        ("profile", "profile publish"),
         ("doctor", "doctor"),
         ("doctor_bob", "doctor bob"),
         ("doctor_carol", "doctor carol"),

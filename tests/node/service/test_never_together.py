@@ -14,10 +14,10 @@ from covey_core.network import Network, RelayEntry
 from covey_node import limits
 from covey_node.protocol.status import ContactState
 from covey_node.service.node import Node
-from covey_node.service.port import InviteView
+from covey_node.service.port import InviteView, NotFound
 from covey_node.store.tx import Tx
 from tests.support.mailbox_relays import MailboxRelay, mailbox_relay, naming
-from tests.support.people import empty_network, in_state, people, running_node, say, texts, until
+from tests.support.people import empty_network, in_state, people, running_node, running_relay, say, texts, until
 
 
 @pytest.fixture(autouse=True)
@@ -145,3 +145,20 @@ async def at_rest(node: Node) -> None:
 async def has_texts(node: Node, contact: str, *wanted: str) -> bool:
     """Whether the history has these texts, in any order."""
     return sorted(filter(None, await texts(node, contact))) == sorted(wanted)
+
+
+async def test_a_public_profile_is_found_by_the_accounts_key_while_its_owner_is_off(tmp_path: Path) -> None:
+    async with three_relays(tmp_path) as (network, _), running_relay(network) as (whole, _, _):
+        async with running_node(tmp_path / "alice", whole, mailboxes=True) as alice:
+            await link_of(alice, 3, one_use=False)
+            view = await alice.publish_profile(published=True)
+            assert (view.wanted, view.holders > 0, view.mailboxes) == (True, True, 3)
+        async with running_node(tmp_path / "bob", whole, mailboxes=True) as bob:
+            await bob.add(view.account, alias="alice", intro="found you")
+            await lies_there(bob, "alice", 3, 3)
+        async with running_node(tmp_path / "alice", whole, mailboxes=True) as alice:
+            await until(alice, lambda: in_state(alice, "bob", ContactState.INCOMING))
+            assert not (await alice.publish_profile(published=False)).wanted
+        async with running_node(tmp_path / "eve", whole, mailboxes=True) as eve:
+            with pytest.raises(NotFound, match="no public profile"):
+                await eve.add(view.account, alias=None, intro="")

@@ -65,3 +65,13 @@ class ContactRecord(_message.Message):
     made: int
     padding: bytes
     def __init__(self, account_key: _Optional[bytes] = ..., sequence: _Optional[int] = ..., addrs: _Optional[_Iterable[str]] = ..., bundle: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., made: _Optional[int] = ..., padding: _Optional[bytes] = ...) -> None: ...
+
+class PublicProfile(_message.Message):
+    __slots__ = ("made", "name", "mailboxes")
+    MADE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    MAILBOXES_FIELD_NUMBER: _ClassVar[int]
+    made: int
+    name: str
+    mailboxes: ContactMailboxes
+    def __init__(self, made: _Optional[int] = ..., name: _Optional[str] = ..., mailboxes: _Optional[_Union[ContactMailboxes, _Mapping[str, object]]] = ...) -> None: ...
