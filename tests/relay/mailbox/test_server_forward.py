@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -9,14 +10,21 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
+from covey_core.host import Host, Stream
+from covey_core.host.rendezvous import register, relay_namespace, serve_rendezvous
 from covey_core.identity import Identity
-from covey_core.network import Network
+from covey_core.network import Network, new_network
 from covey_core.peers import peer_id_bytes, public_key_of
 from covey_core.wire import mailbox as m
+from covey_core.wire.mailbox_codec import encode_hello, encode_response
 from covey_core.wire.mailbox_proof import forward_key_fits
 from covey_relay import limits
+from covey_relay.service import open_relay_service
+from tests.relay.conftest import TCP, host_on
 from tests.relay.mailbox.world import MailboxRelay, mailbox_relay
+from tests.support.circuit_client import until
 from tests.support.mailbox_client import BLOB, MailboxClient, key, mid, sealed_command, verify_key
 
 DAY = 86_400
@@ -200,3 +208,135 @@ async def test_a_silent_relay_costs_a_bounded_time(
 
         w.far.host.handle(public.protocol("mailbox"), say_nothing)
         assert await w.alice.ask(m.Fwd(peer_id_bytes(w.far.host.peer_id), b"")) == UNREACHABLE
+
+
+async def test_a_relay_that_registered_at_a_seed_is_forwarded_to(tmp_path: Path) -> None:
+    identity, home = Identity.generate(), new_network("home", private=True, subnets=("127.0.0.0/8",))
+    async with host_on(home, TCP) as seed:
+        serve_rendezvous(seed, namespace=relay_namespace(home))
+        seeded = dataclasses.replace(home, bootstraps=seed.addrs)
+        async with (
+            mailbox_relay(seeded, tmp_path / "far.db", identity=identity) as far,
+            open_relay_service(far.host, identity=identity),
+        ):
+            await far.host.connect(seed.peer_id, seed.addrs)
+            await register(far.host, identity, seed.peer_id, namespace=relay_namespace(home), sequence=1)
+            async with mailbox_relay(seeded, tmp_path / "near.db") as near:
+                alice = await near.client()
+                await until(lambda: bool(near.relays.addrs_of(identity.peer_id)))
+                assert isinstance(await alice.hello_of(identity.peer_id), m.Hello)
+                assert not near.relays.is_listed(identity.peer_id)
+
+
+async def test_who_is_listed_may_ask_ten_times_what_a_peer_may(public: Network, tmp_path: Path) -> None:
+    async with mailbox_relay(public, tmp_path / "near.db", peer_rate=0.001, peer_burst=256.0) as near:
+        near_host = near.host
+        far_knows = [near_host]
+        async with mailbox_relay(public, tmp_path / "far.db", knows=far_knows, peer_rate=0.001, peer_burst=20.0) as far:
+            relayed, plain = (
+                await MailboxClient.open(await connected(near_host, far), far.host.peer_id),
+                await far.client(),
+            )
+            counts = []
+            for client, asked in ((relayed, 220), (plain, 40)):
+                ids = [await client.send(m.Have(bytes(24), (mid(1),))) for _ in range(asked)]
+                counts.append([await client.answer(one) for one in ids].count(AUTH))
+            assert counts == [200, 20]
+
+
+async def connected(host: Host, relay: MailboxRelay) -> Host:
+    await host.connect(relay.host.peer_id, relay.host.addrs)
+    return host
+
+
+# --- a relay that does not do what it should --------------------------------------------------------------------------
+
+
+class Rogue:
+    """A relay that says its Hello and then what a test wants."""
+
+    def __init__(self, *, answers: bytes | None, ends: bool = False) -> None:
+        self.answers, self.ends = answers, ends
+        self.streams = 0
+
+    async def serve(self, stream: Stream) -> None:
+        self.streams += 1
+        hello = m.Hello(bytes(32), 0, bytes(32), 0, bytes(64))
+        await stream.write_frame(encode_hello(hello), limit=512)
+        while await stream.read_frame(limit=1 << 20) is not None:
+            if self.ends:
+                return
+            if self.answers is not None:
+                await stream.write_frame(self.answers, limit=1 << 20)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        b"\xff",
+        encode_response(m.Response(1, m.Stored(1))),
+        encode_response(m.Response(77, m.Refused(m.Reason.AUTH))),
+    ],
+)
+async def test_nonsense_from_another_relay_is_unreachable_and_harms_nobody(
+    public: Network, tmp_path: Path, answers: bytes
+) -> None:
+    async with host_on(public, TCP) as far:
+        far.handle(public.protocol("mailbox"), Rogue(answers=answers).serve)
+        async with mailbox_relay(public, tmp_path / "near.db", knows=[far]) as near:
+            alice = await near.client()
+            assert await alice.ask(m.Fwd(peer_id_bytes(far.peer_id), b"")) == UNREACHABLE
+            assert isinstance(await alice.new("bob", m.AdmitOpen()), m.Ids)
+
+
+async def test_all_who_wait_for_a_relay_that_dies_are_told(public: Network, tmp_path: Path) -> None:
+    async with host_on(public, TCP) as far:
+        rogue = Rogue(answers=None)
+        far.handle(public.protocol("mailbox"), rogue.serve)
+        async with mailbox_relay(public, tmp_path / "near.db", knows=[far]) as near:
+            alice = await near.client()
+            asked = [await alice.send(m.Fwd(peer_id_bytes(far.peer_id), b"")) for _ in range(30)]
+            await until(lambda: rogue.streams == 1)
+            await trio.testing.wait_all_tasks_blocked(0.02)
+            await far.disconnect(near.host.peer_id)
+            assert [await alice.answer(one) for one in asked] == [UNREACHABLE] * 30
+
+
+async def test_a_relay_that_accepts_and_never_answers_costs_a_bounded_time(
+    public: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "FORWARD_SECONDS", 0.3)
+    async with host_on(public, TCP) as far:
+        far.handle(public.protocol("mailbox"), Rogue(answers=None).serve)
+        async with mailbox_relay(public, tmp_path / "near.db", knows=[far]) as near:
+            alice = await near.client()
+            for _ in range(3):
+                assert await alice.ask(m.Fwd(peer_id_bytes(far.peer_id), b"")) == UNREACHABLE
+
+
+async def test_an_idle_stream_to_another_relay_ends_and_a_new_one_is_opened(
+    public: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "FORWARD_IDLE_SECONDS", 0.05)
+    async with world(public, tmp_path) as w:
+        for _ in range(3):
+            assert isinstance(await w.hello(), m.Hello)
+            await until(lambda: not w.near.forwarder._links)
+
+
+async def test_only_so_much_is_forwarded_at_once(
+    public: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "FORWARDS", 5)
+    async with host_on(public, TCP) as far:
+        far.handle(public.protocol("mailbox"), Rogue(answers=None).serve)
+        async with mailbox_relay(public, tmp_path / "near.db", knows=[far]) as near:
+            alice, busy = await near.client(), m.Refused(m.Reason.BUSY, 1)
+            asked = [await alice.send(m.Fwd(peer_id_bytes(far.peer_id), b"")) for _ in range(12)]
+            answered = 0
+            while answered < 7:
+                said = await alice.read()
+                assert said is not None
+                assert said.answer == busy
+                assert said.id in asked
+                answered += 1

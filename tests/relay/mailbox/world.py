@@ -43,8 +43,14 @@ class MailboxRelay:
     service: MailboxService
     clock: Clock
     registry: CollectorRegistry
+    relays: KnownRelays
     clients: trio.Nursery = field(repr=False)
     dialers: list[Host] = field(default_factory=list)
+
+    @property
+    def forwarder(self) -> Any:
+        """Its way to other relays."""
+        return self.office.forward.__self__
 
     @property
     def office(self) -> Any:
@@ -90,6 +96,7 @@ async def mailbox_relay(
     identity, registry, clock = identity or Identity.generate(), CollectorRegistry(), clock or Clock()
     limits = MailboxLimits(**bounds)
     listed = tuple(RelayEntry("other", host.addrs) for host in knows)
+    known = KnownRelays(dataclasses.replace(network, relays=listed), own=identity.peer_id)
     make_store = sqlite_store(store, limits) if isinstance(store, Path) else store
     with trio.fail_after(60):
         async with (
@@ -100,10 +107,10 @@ async def mailbox_relay(
                 make_store=make_store,
                 bounds=limits,
                 metrics=MailboxMetrics(registry),
-                relays=KnownRelays(dataclasses.replace(network, relays=listed), own=host.peer_id),
+                relays=known,
                 wall_clock=clock,
             ) as service,
             trio.open_nursery() as clients,
         ):
-            yield MailboxRelay(host, service, clock, registry, clients)
+            yield MailboxRelay(host, service, clock, registry, known, clients)
             clients.cancel_scope.cancel()
