@@ -21,7 +21,7 @@ from covey_core.wire.mailbox import MAILBOX_NAME, Answer
 from covey_node import limits
 from covey_node.net.mailbox_listen import Deliver, Listener, Listening, Refuse
 from covey_node.net.mailbox_relays import MailboxRelays
-from covey_node.net.mailbox_stream import Call, Calls, CallStream
+from covey_node.net.mailbox_stream import Call, Calls, CallStream, own
 from covey_node.protocol.mailbox_call import Asking, Exchange, MailboxUnreachable, Subscribed
 
 
@@ -71,11 +71,11 @@ class Link:
             self.end("the connection to the relay was ended")
 
     async def call(self, asking: Asking) -> Answer:
-        """Have one command answered. `Unreachable`, `StreamLost` (it may have been done), `ProtocolViolation`."""
+        """Have one command answered. `StreamLost`: it may have been done, and may be asked again; `Unreachable`."""
         if self.ended:
             raise StreamLost("the connection to the relay was ended")
         if self._failed is not None and trio.current_time() < self._failed[0]:
-            raise self._failed[1]
+            raise own(self._failed[1])
         call = Call(asking)
         self._calls.add(call)
         with self._used():

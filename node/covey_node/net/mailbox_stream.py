@@ -12,7 +12,7 @@ from collections import deque
 import trio
 
 from covey_core import limits as core_limits
-from covey_core.errors import CoveyError, StreamLost
+from covey_core.errors import CoveyError, StreamLost, Unreachable
 from covey_core.host import Stream
 from covey_core.wire.framing import encode_frame
 from covey_core.wire.mailbox import Answer
@@ -38,13 +38,13 @@ class Call:
         return not self._given_up
 
     async def wait(self) -> Answer:
-        """Return the answer, or raise why there is none; who stops waiting gives the call up."""
+        """Return the answer; `StreamLost` or `Unreachable` when there is none. Who stops waiting gives the call up."""
         try:
             await self._done.wait()
         finally:
             self._given_up = True
         if self._answer is None:
-            raise self._problem or StreamLost("the call was ended")
+            raise own(self._problem or StreamLost("the call was ended"))
         return self._answer
 
     def answer(self, answer: Answer) -> None:
@@ -56,6 +56,16 @@ class Call:
         """Take why no answer comes."""
         self._problem = problem
         self._done.set()
+
+
+def own(problem: CoveyError) -> CoveyError:
+    """Return an error of one caller's own for a problem that many share: `StreamLost` where it was, else `Unreachable`.
+
+    One object raised a thousand times would carry a thousand tracebacks.
+    """
+    found = StreamLost(str(problem)) if isinstance(problem, StreamLost) else Unreachable(str(problem))
+    found.__cause__ = problem
+    return found
 
 
 class Calls:

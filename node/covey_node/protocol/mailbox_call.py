@@ -15,6 +15,7 @@ from nacl.signing import SigningKey
 from covey_core.errors import CoveyError, ProtocolViolation
 from covey_core.peers import PeerId
 from covey_core.wire import mailbox as m
+from covey_core.wire.mailbox_bounds import KEY_BYTES
 from covey_core.wire.mailbox_codec import decode_hello, decode_response, encode_command, encode_request
 from covey_core.wire.mailbox_proof import decode_task, signed_command
 from covey_node import limits
@@ -62,7 +63,9 @@ class Asking:
 
     @classmethod
     def of(cls, command: m.Command, seed: bytes | None) -> Asking:
-        """Encode a command; `ProtocolViolation` when a field is not what it may be."""
+        """Encode a command; `ProtocolViolation` when a field, or the seed, is not what it may be."""
+        if seed is not None and len(seed) != KEY_BYTES:
+            raise ProtocolViolation(f"a seed of {len(seed)} bytes")
         return cls(command, encode_command(command), seed)
 
 

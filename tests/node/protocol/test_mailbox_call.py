@@ -151,6 +151,11 @@ def test_any_bytes_are_a_hello_or_an_answer_or_a_broken_protocol(data: bytes) ->
             continue
 
 
+def test_a_seed_of_another_size_is_refused_before_anything_is_written() -> None:
+    with pytest.raises(ProtocolViolation):
+        Asking.of(m.Del(QUEUE), bytes(31))
+
+
 def test_no_seed_and_no_blob_is_shown() -> None:
     asking = Asking.of(m.Put(QUEUE, MIDS[0], 60, b"\xaa" * 4112), OWNER.seed)
     assert repr(OWNER.seed) not in repr(asking)
