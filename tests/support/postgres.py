@@ -104,11 +104,11 @@ class Server:
 
 
 @contextmanager
-def running() -> Iterator[Server]:
-    """A running server, in memory where the machine has such a folder."""
+def running(where: Path | None = None) -> Iterator[Server]:
+    """A running server: on the disk of that folder, or in memory where the machine has such a folder."""
     require()
     memory = Path("/dev/shm")
-    where = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
+    where = where or (memory if memory.is_dir() and os.access(memory, os.W_OK) else None)
     with tempfile.TemporaryDirectory(prefix="covey-pg-", dir=where, ignore_cleanup_errors=True) as folder:
         server = Server(Path(folder))
         server.start()
