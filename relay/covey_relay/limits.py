@@ -143,7 +143,7 @@ MAILBOX_ARRIVALS_SECONDS = 1.0
 MAILBOX_POSTGRES_CONNECT_SECONDS = 5
 """Time to reach the database's server, seconds; it lies beside the relay."""
 
-MAILBOX_POSTGRES_SECONDS = 30
+MAILBOX_POSTGRES_SECONDS = 10
 """One statement, and how long a relay that hangs may hold rows that others want: a batch takes milliseconds."""
 
 MAILBOX_POSTGRES_TRIES = 3

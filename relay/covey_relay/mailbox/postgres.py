@@ -101,7 +101,7 @@ class PostgresStore:
             except _TRY_AGAIN:
                 if tries == 0:
                     raise
-            except psycopg.OperationalError:
+            except psycopg.Error:
                 if tries == 0 or self._committing or not self._raw.closed:
                     raise
 

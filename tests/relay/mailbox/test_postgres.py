@@ -13,10 +13,11 @@ import pytest
 
 from covey_core.errors import SettingsInvalid
 from covey_core.wire import mailbox as m
+from covey_relay import limits
 from covey_relay.limits import MailboxLimits
 from covey_relay.mailbox import operations as op
 from covey_relay.mailbox.operations import Arrivals, Arrived, Outcome, Refusal, StoreFailed
-from covey_relay.mailbox.postgres import PostgresStore
+from covey_relay.mailbox.postgres import PostgresStore, connect
 from covey_relay.mailbox.postgres_tables import grown
 from tests.relay.mailbox.test_store import DAY, NOW, SMALL, do, mid
 from tests.support.postgres import Server
@@ -328,6 +329,43 @@ def test_relays_that_start_together_make_the_tables_once(postgres: Server) -> No
         store.close()
 
 
-def test_nobody_waits_for_ever_and_a_relay_that_hangs_loses_what_it_holds(opening: Open) -> None:
-    for name in ("statement_timeout", "idle_in_transaction_session_timeout"):
-        assert opening()._raw.execute("SELECT current_setting(%s)", (name,)).fetchone() == ("30s",)
+def test_a_relay_that_hangs_loses_what_it_holds(
+    opening: Open, postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opening()
+    do(store, create(0))
+    monkeypatch.setattr(limits, "MAILBOX_POSTGRES_SECONDS", 1)
+    with connect(postgres.url) as hanging:
+        hanging.execute("BEGIN")
+        _hold(hanging, send(0))
+        assert do(store, put(0, 1)) == op.Deposited(1, new=True)
+        with pytest.raises(psycopg.Error, match="idle-in-transaction"):
+            hanging.execute("COMMIT")
+
+
+def test_a_store_whose_connection_the_server_has_ended_opens_another(opening: Open, postgres: Server) -> None:
+    store = opening()
+    do(store, create(0))
+    with psycopg.connect(postgres.url, autocommit=True) as other, ThreadPoolExecutor(1) as pool:
+        other.execute("BEGIN")
+        _hold(other, send(0))
+        doing = pool.submit(do, store, put(0, 1))
+        _until_waiting(postgres, store)
+        other.execute("SELECT pg_terminate_backend(%s)", (store._raw.info.backend_pid,))
+        other.execute("ROLLBACK")
+        assert doing.result(30) == op.Deposited(1, new=True)
+
+
+def test_who_waits_too_long_for_another_relay_is_told_and_has_changed_nothing(
+    opening: Open, postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opening()
+    do(store, create(0))
+    with psycopg.connect(postgres.url) as other:
+        _hold(other, send(0))
+        monkeypatch.setattr(limits, "MAILBOX_POSTGRES_SECONDS", 1)
+        impatient = opening()
+        with pytest.raises(StoreFailed, match="timeout; nothing was changed"):
+            do(impatient, put(0, 1))
+        other.rollback()
+    assert do(impatient, put(0, 1)) == op.Deposited(1, new=True)
