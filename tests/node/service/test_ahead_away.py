@@ -108,8 +108,9 @@ async def test_a_contact_finds_who_has_been_away_for_twenty_days_and_then_is_bac
             async with running_node(tmp_path / "alice", network, listens=False, now=clock) as alice:
                 await acquaint(alice, bob)
                 await published(alice)
-                assert await leaving(alice).look() == 31
+                assert await look_up(bob)
                 before = await contact(bob)
+                assert await leaving(alice).look() == 31
                 row = await alice._ledger.read(account.load)
                 assert row is not None
                 share, key = record_keys(row).share, row.account_key
