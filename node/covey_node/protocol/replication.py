@@ -68,22 +68,34 @@ class Pause:
     backoff: Backoff = OUTBOX
     failures: int = 0
     not_before: float = 0.0
+    refusals: int = 0  # for lack of time or room, one after the other
+    busy_until: float = 0.0
     reason: str | None = None
 
-    def failed(self, reason: str, *, now: float, jitter: float, at_least_seconds: float = 0.0) -> bool:
+    def failed(self, reason: str, *, now: float, jitter: float) -> bool:
         """Note a failure; False for one of many at once: it counts, and prolongs the pause, only when it was over."""
         self.reason = reason
         if now < self.not_before:
             return False
         self.failures += 1
-        wait = self.backoff.wait_seconds(self.failures, random=lambda: jitter)
-        self.not_before = now + max(wait, min(at_least_seconds, limits.DEPOSIT_PAUSE_SECONDS_MAX))
+        self.not_before = now + self.backoff.wait_seconds(self.failures, random=lambda: jitter)
         return True
 
-    def over(self) -> bool:
-        """It works; True when it did not before."""
+    def busy(self, reason: str, *, seconds: float, now: float, jitter: float) -> None:
+        """Note that it has no time or room for at least `seconds`; what it still does meanwhile does not end that."""
+        self.reason = reason
+        if now < self.busy_until:
+            return
+        self.refusals += 1
+        wait = self.backoff.wait_seconds(self.refusals, random=lambda: jitter)
+        self.busy_until = now + max(wait, min(seconds, limits.DEPOSIT_PAUSE_SECONDS_MAX))
+
+    def over(self, *, now: float) -> bool:
+        """It works; True when it had failed before."""
         failed = self.failures > 0
-        self.failures, self.not_before, self.reason = 0, 0.0, None
+        self.failures, self.not_before = 0, 0.0
+        if now >= self.busy_until:
+            self.refusals, self.reason = 0, None
         return failed
 
 
@@ -117,7 +129,7 @@ class Replica:
     @property
     def not_before(self) -> float:
         """When the pause ends; 0 without one."""
-        return max(self.relay.not_before, self.own.not_before)
+        return max(self.relay.not_before, self.relay.busy_until, self.own.not_before)
 
     @property
     def reason(self) -> str | None:
@@ -127,7 +139,7 @@ class Replica:
     @property
     def fails(self) -> bool:
         """Whether the last that was heard of it was a failure."""
-        return bool(self.relay.failures or self.own.failures)
+        return bool(self.relay.failures or self.relay.refusals or self.own.failures)
 
     # --- what is asked --------------------------------------------------------------------------------------------
 
@@ -175,7 +187,7 @@ class Replica:
     # --- what is answered -----------------------------------------------------------------------------------------
 
     def stored(self, delivery: int, *, now: float) -> bool:
-        """The replica has it. True when the replica had failed before: then what lay there is asked for at once."""
+        """The replica has it. True when the relay had not answered before: then what lay there is asked for at once."""
         self._under_way.discard(delivery)
         return self._works(now=now)
 
@@ -183,12 +195,15 @@ class Replica:
         """It is not to be laid down any more."""
         self._under_way.discard(delivery)
 
-    def unreachable(
-        self, deliveries: Iterable[int], reason: str, *, now: float, jitter: float, at_least_seconds: float = 0.0
-    ) -> bool:
-        """The relay did not answer, or is busy: what was under way waits again. False for one failure of many."""
+    def unreachable(self, deliveries: Iterable[int], reason: str, *, now: float, jitter: float) -> bool:
+        """The relay did not answer: what was under way waits again. False for one failure of many."""
         self._put_back(deliveries, now)
-        return self.relay.failed(reason, now=now, jitter=jitter, at_least_seconds=at_least_seconds)
+        return self.relay.failed(reason, now=now, jitter=jitter)
+
+    def put_off(self, deliveries: Iterable[int], reason: str, *, seconds: float, now: float, jitter: float) -> None:
+        """The relay, or one on the way to it, has no time or no room for so long: what was under way waits again."""
+        self._put_back(deliveries, now)
+        self.relay.busy(reason, seconds=seconds, now=now, jitter=jitter)
 
     def refused(self, deliveries: Iterable[int], reason: str, *, now: float, jitter: float) -> bool:
         """The queue took nothing: it is full or gone. The relay answers, so others there go on."""
@@ -202,17 +217,22 @@ class Replica:
         """
         self._checking = False
         self.check_at = next_check(now, jitter=jitter)
-        return answered and self.relay.over() | self.own.over()
+        return answered and self._over(now)
 
     def check_failed(self) -> None:
         """It could not be asked; the failure was told as any other. It is asked once it works."""
         self._checking = False
 
     def _works(self, *, now: float) -> bool:
-        had_failed = self.relay.over() | self.own.over()
+        had_failed = self._over(now)
         if had_failed:
             self.check_at = min(self.check_at, now)
         return had_failed
+
+    def _over(self, now: float) -> bool:
+        """It works; True when the relay had not answered: it may have been set back. A queue that refused has not."""
+        self.own.over(now=now)
+        return self.relay.over(now=now)
 
     def _put_back(self, deliveries: Iterable[int], now: float) -> None:
         for delivery in deliveries:

@@ -48,4 +48,4 @@ class Pauses:
     def network_changed(self) -> None:
         """Our network is another one: what could not be reached may be now."""
         for pause in self._relays.values():
-            pause.not_before = 0.0
+            pause.not_before = pause.busy_until = 0.0

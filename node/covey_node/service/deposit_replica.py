@@ -28,6 +28,7 @@ GONE = "the mailbox is not there any more, or is closed to us"
 MISSED = "it had the message and has it no more"
 _FULL = "the mailbox is full"
 _BUSY = "the relay is busy, or its disk nearly full"
+_AWAY = "the relay is not reached"
 
 
 class Client(Protocol):
@@ -219,24 +220,23 @@ class ReplicaRunner:
         queue = self._queue
         return await self._client.call(queue.at, command, role=Role.SEND, seed=queue.seed, queue=queue.keys.send_id)
 
-    def _unreachable(self, deliveries: Sequence[int], words: str, *, seconds: float = 0.0) -> None:
-        self._replica.unreachable(
-            deliveries,
-            f"{self._queue.name}: {words}",
-            now=trio.current_time(),
-            jitter=_jitter(),
-            at_least_seconds=seconds,
-        )
+    def _unreachable(self, deliveries: Sequence[int], words: str) -> None:
+        reason = f"{self._queue.name}: {words}"
+        self._replica.unreachable(deliveries, reason, now=trio.current_time(), jitter=_jitter())
         self._woken.ring()
 
     async def _refused(self, deliveries: Sequence[int], answer: Answer) -> None:
         reason = answer.reason if isinstance(answer, Refused) else None
-        if isinstance(answer, Refused) and reason in {Reason.BUSY, Reason.UNREACHABLE}:
-            words = _BUSY if reason is Reason.BUSY else "the relay is not reached"
-            self._unreachable(deliveries, words, seconds=float(answer.retry_after_seconds))
+        if reason is Reason.UNREACHABLE:
+            self._unreachable(deliveries, _AWAY)
+            return
+        now = trio.current_time()
+        if isinstance(answer, Refused) and reason is Reason.BUSY:
+            words, seconds = f"{self._queue.name}: {_BUSY}", float(answer.retry_after_seconds)
+            self._replica.put_off(deliveries, words, seconds=seconds, now=now, jitter=_jitter())
+            self._woken.ring()
             return
         words = f"{self._queue.name}: {_FULL if reason is Reason.QUOTA else GONE}"
-        now = trio.current_time()
         first = self._replica.refused(deliveries, words, now=now, jitter=_jitter())
         if first and reason is Reason.AUTH:
             await self._book.lost_all(reason=words)
@@ -248,7 +248,7 @@ class ReplicaRunner:
         if replica.reason is None:
             await self._book.trouble(None, pause=0, seconds=None)
         elif len(replica) and replica.not_before > now:
-            pause = replica.relay.failures + replica.own.failures
+            pause = replica.relay.failures + replica.relay.refusals + replica.own.failures
             await self._book.trouble(replica.reason, pause=pause, seconds=replica.not_before - now)
 
 

@@ -132,13 +132,19 @@ def test_a_full_queue_pauses_itself_and_no_other_of_its_relay() -> None:
 
 
 def test_a_busy_relay_says_when_to_come_back_and_is_believed_for_an_hour() -> None:
-    replica = a_replica()
-    for asked, waits in ((120.0, 120.0), (86_400.0, HOUR)):
-        replica.relay.over()
-        replica.queue([1], due=0.0)
+    for asked, waits in ((0.0, 1.0), (120.0, 120.0), (86_400.0, HOUR)):
+        replica = a_replica()
+        replica.queue([1, 2], due=0.0)
+        replica.putting([1, 2])
+        replica.put_off([1], "busy", seconds=asked, now=0.0, jitter=0.0)
+        assert not replica.stored(2, now=0.5), "no reason to ask what lies there"
+        assert replica.reason == "busy"
+        assert replica.next(now=0.9) == Wait(waits), "what was done meanwhile does not end it"
+        assert replica.next(now=waits) == Put((1,))
         replica.putting([1])
-        replica.unreachable([1], "busy", now=0.0, jitter=0.0, at_least_seconds=asked)
-        assert replica.next(now=1.0) == Wait(waits)
+        assert not replica.stored(1, now=waits)
+        assert replica.reason is None
+        assert replica.next(now=waits) == Wait(1e9)
 
 
 def test_checks_are_spread_over_the_hour_and_name_what_is_missing() -> None:
@@ -407,7 +413,9 @@ class Replication(RuleBasedStateMachine):
     def an_undelivered_packet_is_kept_and_nothing_is_shown_twice(self) -> None:
         for row_id in self.sent.values():
             kept = self.connection.read(partial(deliveries.of_message, message_row=row_id))
-            assert bool(kept) == (self.ranks.get(row_id, 0) < RANK[Status.DELIVERED])
+            row = self.connection.read(partial(messages.get, row_id=row_id))
+            assert row is not None
+            assert bool(kept) == (row.status is not Status.DELIVERED)
         assert len(set(self.recipient.shown)) == len(self.recipient.shown)
 
     def teardown(self) -> None:
