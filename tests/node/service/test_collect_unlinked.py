@@ -8,9 +8,10 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from covey_core.limits import MAILBOX_BLOB_BYTES
-from covey_core.peers import peer_id_bytes, public_key_of
+from covey_core.peers import PeerId, peer_id_bytes, public_key_of
 from covey_node.service.node import Node
 from covey_node.store import account
 from covey_node.store.tx import Tx
@@ -21,7 +22,7 @@ THREE = ("ann", "bea", "cat")
 WINDOW = 16
 """Bytes that two places share only if one was made from the other: by chance, once in 2**128."""
 
-Row = dict[str, object]
+Row = dict[str, Any]
 Queue = tuple[str, int]
 """A relay's name and the number of a queue there."""
 
@@ -36,11 +37,11 @@ def tables(path: Path) -> dict[str, list[Row]]:
 
 def by_queue(found: dict[str, list[Row]]) -> dict[int, list[Row]]:
     """The rows of each queue, whatever table they stand in."""
-    rows: dict[int, list[Row]] = {int(str(row["number"])): [row] for row in found["queues"]}
+    rows: dict[int, list[Row]] = {int(row["number"]): [row] for row in found["queues"]}
     for name, others in found.items():
         for row in others:
             if name != "queues" and "queue" in row:
-                rows[int(str(row["queue"]))].append(row)
+                rows[int(row["queue"])].append(row)
     return rows
 
 
@@ -85,7 +86,7 @@ async def _names(node: Node) -> list[bytes]:
     """What names a person: account key, device key, and its PeerId in both forms."""
     row = await read(node, account.load)
     assert row is not None
-    peer = (await node.status()).peer
+    peer = PeerId((await node.status()).peer)
     return [row.account_key, public_key_of(peer), peer_id_bytes(peer), peer.encode()]
 
 
@@ -108,8 +109,8 @@ async def test_nothing_that_relays_store_joins_two_queues_or_two_copies_or_names
     for name, found in stored.items():
         data = (tmp_path / f"{name}.db").read_bytes()
         assert not [one for one in names if one in data], f"{name} knows somebody"
-        assert {len(bytes(row["blob"])) for row in found["messages"]} <= set(MAILBOX_BLOB_BYTES)  # type: ignore[arg-type]
-        assert {int(str(row["expires"])) % 3600 for row in found["messages"]} == {0}, "times are kept to the hour"
+        assert {len(row["blob"]) for row in found["messages"]} <= set(MAILBOX_BLOB_BYTES)
+        assert {int(row["expires"]) % 3600 for row in found["messages"]} == {0}, "times are kept to the hour"
 
 
 async def test_texts_of_any_length_are_told_by_their_bucket_only(tmp_path: Path) -> None:
@@ -122,5 +123,5 @@ async def test_texts_of_any_length_are_told_by_their_bucket_only(tmp_path: Path)
         await until(alice, lambda tx: tx.number("SELECT count(*) FROM deposits WHERE stored_at IS NOT NULL") >= 12)
         await relays.stop(*THREE)
     for name in THREE:
-        sizes = {len(bytes(row["blob"])) for row in tables(tmp_path / f"{name}.db")["messages"]}  # type: ignore[arg-type]
+        sizes = {len(row["blob"]) for row in tables(tmp_path / f"{name}.db")["messages"]}
         assert sizes == set(MAILBOX_BLOB_BYTES)
