@@ -185,6 +185,9 @@ MAILBOX_PEER_RATE = 200.0
 MAILBOX_PEER_BURST = 2000
 """Commands at once of one peer: a sender who comes back deposits what has gathered."""
 
+MAILBOX_PATIENCE_SECONDS = 1.0
+"""Who asks faster than that is read slower; who would have to wait longer than this is told so instead."""
+
 MAILBOX_NEW_RATE = 60 / 3600
 """Queues a second that one peer makes in the long run: one an added contact."""
 

@@ -7,7 +7,6 @@ Owns: which commands count against which allowance. Spec: docs/spec/mailbox.md, 
 from collections.abc import Collection, Hashable
 from typing import Final
 
-from covey_core.wire import mailbox as m
 from covey_relay import limits
 from covey_relay.limits import MailboxLimits
 from covey_relay.mailbox.allowance import Allowance, Buckets
@@ -29,14 +28,17 @@ class Pace:
             rate=limits.MAILBOX_STRANGER_RATE * factor, burst=limits.MAILBOX_STRANGER_BURST * factor
         )
 
-    def command(self, command: m.Command, asker: Asker, *, clock: float) -> float:
-        """Count any command, and a FWD once more; relays of the network file forward for many and may do more."""
+    def command(self, asker: Asker, *, clock: float) -> float:
+        """Count any command; relays of the network file forward for many and may do more."""
         if asker.is_listed:
             return _take_all(self._of_listed, (asker.peer,), clock)
-        wait = self._commands.take(asker.peer, asker.groups, now=clock)
-        if wait == 0.0 and isinstance(command, m.Fwd):
-            return self._forwards.take(asker.peer, asker.groups, now=clock)
-        return wait
+        return self._commands.take(asker.peer, asker.groups, now=clock)
+
+    def forward(self, asker: Asker, *, clock: float) -> float:
+        """Count a FWD, besides."""
+        if asker.is_listed:
+            return 0.0
+        return self._forwards.take(asker.peer, asker.groups, now=clock)
 
     def new_queue(self, asker: Asker, *, clock: float) -> float:
         """Count a NEW."""

@@ -27,17 +27,24 @@ class Reception:
         self._pace = pace
         self._keys = keys
 
-    def receive(self, request: m.Request, asker: Asker, *, size: int, now: float, clock: float) -> Case:
+    def wait_seconds(self, asker: Asker, *, clock: float) -> float:
+        """Count a request and return 0.0, or return after how long to look again, uncounted."""
+        return self._pace.command(asker, clock=clock)
+
+    def receive(self, request: m.Request, asker: Asker, *, size: int, wait: float, now: float, clock: float) -> Case:
         """Return the case, with an answer already where no queue has to be asked.
 
-        What was sealed for this relay becomes the command that was inside. `now`: Unix seconds.
+        `wait`: seconds that are still missing to the asker's pace. What was sealed for this relay becomes the command
+        that was inside. `now`: Unix seconds.
         """
         case = Case(request, asker, clock, request.id, size)
-        wait = self._pace.command(request.command, asker, clock=clock)
+        command = request.command
+        if wait == 0.0 and isinstance(command, m.Fwd):
+            wait = self._pace.forward(asker, clock=clock)
         if wait > 0.0:
             case.answer = busy(wait)
-        elif isinstance(request.command, m.Fwd) and request.command.relay == self._name:
-            self._open(case, request.command, now)
+        elif isinstance(command, m.Fwd) and command.relay == self._name:
+            self._open(case, command, now)
         return case
 
     def is_for_another(self, case: Case) -> bool:

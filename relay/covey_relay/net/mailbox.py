@@ -81,7 +81,7 @@ class MailboxStream:
             self._active_at = trio.current_time()
             self._unanswered += 1
             self._unanswered_bytes += len(frame)
-            case = self._office.receive(request, self._asker, size=len(frame))
+            case = await self._office.receive(request, self._asker, size=len(frame))
             if self._office.is_for_another(case):
                 nursery.start_soon(self._forward, case)
             else:

@@ -50,9 +50,18 @@ class Office:
         self._metrics = metrics
         self._wall_clock = wall_clock
 
-    def receive(self, request: m.Request, asker: Asker, *, size: int) -> Case:
-        """Return the case of a request that has come whole in `size` bytes."""
-        return self._reception.receive(request, asker, size=size, now=self._wall_clock(), clock=trio.current_time())
+    async def receive(self, request: m.Request, asker: Asker, *, size: int) -> Case:
+        """Return the case of a request that has come whole in `size` bytes, once its asker's pace allows it.
+
+        Who asks too fast waits here, and nothing more is read of him; who would have to wait long is told so.
+        """
+        while True:
+            wait = self._reception.wait_seconds(asker, clock=trio.current_time())
+            if wait == 0.0 or wait > limits.MAILBOX_PATIENCE_SECONDS:
+                break
+            await trio.sleep(wait)
+        clock, now = trio.current_time(), self._wall_clock()
+        return self._reception.receive(request, asker, size=size, wait=wait, now=now, clock=clock)
 
     async def fetch(self, due: Sequence[Subscription]) -> list[op.Fetched | None]:
         """Return a page for each subscription, None where the queue is gone. While the store fails, empty pages."""
