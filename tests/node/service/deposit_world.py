@@ -13,7 +13,7 @@ import trio.lowlevel
 from covey_core.host import ConnectionInfo, Disconnected
 from covey_core.identity import Identity
 from covey_core.peers import PeerId, peer_id_bytes, public_key_of
-from covey_core.wire.mailbox import Answer, Command, Have, Held, Put, Refused, Stored
+from covey_core.wire.mailbox import Answer, Command, Have, Held, Put, Reason, Refused, Stored
 from covey_node.net.mailbox import At, MailboxUnreachable, Role
 from covey_node.protocol.mailboxes import Mailboxes, Replica
 from covey_node.service.depositing import Depositing
@@ -35,6 +35,8 @@ class FakeMailboxes:
         self.names = dict(zip(self.relays, NAMES, strict=True))
         self.trouble: dict[str, str | Refused] = {}
         self.takes_nothing: dict[str, Refused] = {}  # PUT is refused so, HAVE is answered
+        self.a_second: float | None = None
+        self._left: dict[str, tuple[float, float]] = {}
         self.asked = trio.Event()
         self.held: dict[str, dict[bytes, Put]] = {name: {} for name in NAMES}
         self.calls: list[tuple[str, Command]] = []
@@ -62,6 +64,8 @@ class FakeMailboxes:
         if trouble is not None:
             return trouble
         match command:
+            case Put() if not self._has_room(name):
+                return Refused(Reason.BUSY, 1)
             case Put() if name in self.takes_nothing:
                 return self.takes_nothing[name]
             case Put():
@@ -72,6 +76,16 @@ class FakeMailboxes:
                 return Held(tuple(mid for mid in command.mids if mid in self.held[name]))
             case _:
                 raise AssertionError(command)
+
+    def _has_room(self, name: str) -> bool:
+        """Whether a relay that takes `a_second` has room now, as relays count: up to two seconds' worth at once."""
+        if self.a_second is None:
+            return True
+        now = trio.current_time()
+        left, at = self._left.get(name, (2.0 * self.a_second, now))
+        left = min(2.0 * self.a_second, left + (now - at) * self.a_second)
+        self._left[name] = (left - 1 if left >= 1 else left, now)
+        return left >= 1
 
     def puts(self, name: str) -> list[Put]:
         """What was asked to be laid down at a relay."""

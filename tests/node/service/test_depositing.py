@@ -319,6 +319,22 @@ async def test_many_packets_are_laid_down_in_order_and_a_bounded_number_is_under
     assert all(len(world.mailboxes.puts(name)) == 700 for name in NAMES[:3])
 
 
+async def test_relays_that_take_so_much_a_second_get_that_and_not_much_more(
+    deposit_world: DepositWorld, autojump_clock: MockClock
+) -> None:
+    world = deposit_world
+    world.mailboxes.a_second = 20
+    messages = [await world.write() for _ in range(300)]
+    async with running(world):
+        await world.tell(world.mailboxes.told(1))
+        for message in messages:
+            await world.until(message, "stored 3/3")
+        assert trio.current_time() < 60, "300 at 20 a second"
+    for name in NAMES[:3]:
+        assert len(world.mailboxes.puts(name)) < 2 * 300
+    assert not any(isinstance(command, Have) for _, command in world.mailboxes.calls), "none of them was away"
+
+
 async def test_a_full_mailbox_is_tried_again_as_soon_as_its_owner_shows_itself(
     deposit_world: DepositWorld, autojump_clock: MockClock
 ) -> None:
