@@ -163,7 +163,7 @@ GROWING = (Create, Deposit, AddKeys)
 """Operations that take room: refused with DISK when the store may not grow; all others still work then."""
 
 READING = (FindOwned, FindWritten, Held, Fetch)
-"""Operations that are done even where nothing at all can be written."""
+"""Operations that are done even where nothing can be written. Then `Expire` finds nothing, and all others get DISK."""
 
 USES = {Purpose.PUT: 1, Purpose.TAKE: 2}
 """What a token was used for, as bits."""

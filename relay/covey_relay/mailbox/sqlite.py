@@ -13,7 +13,18 @@ from typing import Final
 from covey_core.errors import FileDamaged, SettingsInvalid
 from covey_relay import limits
 from covey_relay.limits import MailboxLimits
-from covey_relay.mailbox.operations import GROWING, READING, Deposit, Operation, Outcome, Refusal, StoreFailed, Usage
+from covey_relay.mailbox.operations import (
+    GROWING,
+    READING,
+    Deposit,
+    Expire,
+    Expired,
+    Operation,
+    Outcome,
+    Refusal,
+    StoreFailed,
+    Usage,
+)
 from covey_relay.mailbox.sqlite_tables import SCHEMA, SqliteStatements
 from covey_relay.mailbox.tables import Tables
 from covey_relay.mailbox.transaction import Transaction
@@ -110,7 +121,7 @@ class SqliteStore:
             tables = Tables(SqliteStatements(raw), operations)
             transaction = Transaction(tables, self._bounds, now=now)
             outcomes: list[Outcome] = [
-                Refusal.DISK if isinstance(one, without) else transaction.do(one) for one in operations
+                _refused(one) if isinstance(one, without) else transaction.do(one) for one in operations
             ]
             if without != _WRITING:
                 tables.finish()
@@ -166,6 +177,10 @@ class SqliteStore:
 
 
 _WRITING: Final[tuple[type, ...]] = tuple(kind for kind in Operation.__args__ if kind not in READING)
+
+
+def _refused(one: Operation) -> Outcome:
+    return Expired(0, 0, more=False) if isinstance(one, Expire) else Refusal.DISK
 
 
 def _is_full(exc: sqlite3.Error) -> bool:

@@ -121,6 +121,11 @@ def test_a_disk_that_others_have_filled_to_the_last_byte_still_lets_messages_be_
     assert free(small_disk) == 0
     for n in range(20, 40):
         assert do(store, put(n)) is Refusal.DISK
+    assert store.apply([op.Expire(10), put(50), op.Remove(RECV)], now=NOW + 3 * DAY) == [
+        op.Expired(0, 0, more=False),
+        Refusal.DISK,
+        Refusal.DISK,
+    ]
     assert fetch_all(store) == [mid(n) for n in range(20)]
     assert do(store, op.Held(SEND, (mid(3), mid(30)))) == (mid(3),)
     got = do(store, op.Fetch(RECV, 0, 1, 1), NOW + DAY // 2)  # notes the day on which the owner asked, elsewhen

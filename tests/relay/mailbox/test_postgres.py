@@ -282,6 +282,20 @@ def test_keys_are_told_in_pieces_that_fit_and_what_is_not_ours_is_passed_over(op
     assert grown("no base64!") == grown("") == grown("AAAA") == ()
 
 
+def test_what_expired_gives_its_room_back_when_the_server_vacuums(opening: Open, postgres: Server) -> None:
+    store = opening()
+    store.apply([create(0)] + [put(0, n) for n in range(500)], now=NOW)
+    assert do(store, op.Expire(1000), NOW + 3 * DAY) == op.Expired(500, 0, more=False)
+    assert store.give_back(bytes_max=2**30) == 0
+    with psycopg.connect(postgres.url, autocommit=True) as raw:
+        size = "SELECT pg_total_relation_size('covey_mailbox.messages')"
+        (full,) = raw.execute(size).fetchone() or (0,)
+        raw.execute("VACUUM covey_mailbox.messages")  # as autovacuum does by itself
+        (empty,) = raw.execute(size).fetchone() or (0,)
+    assert full > 500 * SMALL
+    assert empty < 0.2 * full
+
+
 # --- servers that are not fit -----------------------------------------------------------------------------------------
 
 
