@@ -233,16 +233,25 @@ async def test_other_circuits_leave_all_days_anew_but_not_twice_in_ten_minutes(
     assert len(made) == 1
 
 
-async def test_the_same_circuits_as_before_the_last_change_are_still_left_anew(
+async def test_circuits_that_come_back_are_left_anew_where_they_lay_before(
     owner: Owner, autojump_clock: MockClock
 ) -> None:
-    for name in ("two", "one"):  # it begins with "one"
-        await owner.ahead.look()
-        owner.relays.taken()
-        owner.circuits(name)
-        await trio.sleep(limits.AHEAD_AGAIN_SECONDS)
+    owner.relays.down.update(owner.relays.peers[:2])
+    away = owner.relays.peers[2]
     await owner.ahead.look()
-    assert len(owner.relays.taken()) == 3 * DAYS  # what is there was made before the others were told
+    (first,) = {owner.opened(request)[2].made for peer, request in owner.relays.taken() if peer == away}
+    owner.circuits("two")
+    owner.relays.down.add(away)
+    await trio.sleep(limits.AHEAD_RETRY_SECONDS)
+    await owner.ahead.look()
+    owner.circuits("one")
+    owner.relays.down.remove(away)
+    owner.relays.taken()
+    await trio.sleep(2 * limits.AHEAD_RETRY_SECONDS)
+    await owner.ahead.look()
+    again = [owner.opened(request)[2].made for peer, request in owner.relays.taken() if peer == away]
+    assert len(again) == DAYS
+    assert min(again) > first  # what lay there is older than what was said of "two" meanwhile
 
 
 async def test_a_new_generation_of_prekeys_is_left_within_the_hour(owner: Owner, autojump_clock: MockClock) -> None:
