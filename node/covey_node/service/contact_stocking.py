@@ -10,6 +10,8 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import count, islice
+from typing import Final
 
 from covey_core.limits import MAILBOX_TOKENS
 from covey_core.peers import peer_id_from_bytes
@@ -37,6 +39,7 @@ from covey_node.store.contact_stock import StockRow
 from covey_node.store.queues import Purpose, QueueRow, QueueState
 from covey_node.store.tx import Tx
 
+LABEL_NOBODY: Final = b"covey mailbox 1 nobody\x00"
 CONTACT_PURPOSES = (Purpose.INVITES, Purpose.OPEN)
 
 
@@ -82,7 +85,8 @@ def admission(tx: Tx, purpose: Purpose, relay: bytes, secret: bytes, *, now: flo
     if purpose is Purpose.OPEN:
         return AdmitWork(limits.CONTACT_WORK_BITS)
     hashes = contact_stock.admitted(tx, relay, now=now, limit=MAILBOX_TOKENS)
-    return AdmitTokens(hashes or (hashlib.sha256(b"covey nobody" + secret + relay).digest(),))
+    nobodys = (hashlib.sha256(LABEL_NOBODY + secret + relay + bytes((place,))).digest() for place in count())
+    return AdmitTokens(tuple(sorted((*hashes, *islice(nobodys, MAILBOX_TOKENS - len(hashes))))))
 
 
 def in_step(tx: Tx, queue: ContactQueue, *, now: float) -> bool:

@@ -125,6 +125,8 @@ class Newcomer:
                         return
             except NotTaken as exc:
                 await self._tell(contact_id, str(exc))
+            except CoveyError as exc:  # our own database; its words are for its owner
+                log.warning("node.newcomer.interrupted", problem=type(exc).__name__)
             failures += 1
             pause = _PAUSE.wait_seconds(failures, random=random.random)
             await self._changed(contact_id, pause)
@@ -160,7 +162,11 @@ class Newcomer:
             except NotTaken as exc:
                 problems.append(str(exc))
                 continue
-            await self._ledger.change(partial(self._sealed, request.contact.id, place.device_key, bundle))
+            try:
+                await self._ledger.change(partial(self._sealed, request.contact.id, place.device_key, bundle))
+            except ProtocolViolation:
+                problems.append("their relay handed out an older list of their devices")
+                continue
             return
         raise NotTaken(f"no relay of theirs handed out their keys: {'; '.join(dict.fromkeys(problems))}")
 

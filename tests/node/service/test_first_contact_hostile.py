@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from covey_node.protocol.frames import Outcome
 from covey_node.protocol.invite import Invite
 from covey_node.protocol.status import ContactState
 from covey_node.service.contact_stocking import ContactQueue
-from covey_node.store import account, contact_stock, queues
+from covey_node.store import account, contact_stock, contacts, queues
 from covey_node.store.queues import Purpose, SetRow
 from tests.node.service.test_first_contact_away import invited, relays_of
 from tests.support.away import Side, away_side
@@ -285,15 +286,45 @@ async def test_what_relays_keep_shows_neither_account_nor_device_and_matches_now
             assert not any(name in value for name in known)
         windows = Counter(value[at : at + 32] for value in values for at in range(0, len(value) - 32, 16))
         assert not any(count > 1 and any(window) for window, count in windows.items())
-        hashes = [one for command in told if isinstance(command, m.Rot | m.New) for one in hashes_in(command.admit)]
-        per_relay = len(hashes) // len(relays)
-        assert len(set(hashes)) >= per_relay
         keys = [command.recv_key for command in told if isinstance(command, m.New)]
         assert len(set(keys)) == len(keys) == 6
 
 
-def hashes_in(admit: m.Admit) -> tuple[bytes, ...]:
-    """What an admission names."""
+async def test_a_relay_sees_that_an_invite_came_and_not_how_many_there_are(tmp_path: Path) -> None:
+    async with relays_of(tmp_path, 2) as (network, relays), away_side(tmp_path / "alice", network) as alice:
+        for number in range(3):
+            await invited(alice, label=f"bob {number}")
+        (view, *_) = await alice.acquaintance.invites()
+        await alice.acquaintance.revoke_invite(view.id)
+        await alice.contact_queues.admitted()
+        seen = {relay.at.operator: [set(hashes_in(one.command)) for one in relay.seen] for relay in relays}
+        for name, all_of_it in seen.items():
+            admissions = [hashes for hashes in all_of_it if hashes]
+            assert {len(hashes) for hashes in admissions} == {64}, name
+            changes = [len(old - new) for old, new in pairwise(admissions) if old != new]
+            assert changes == [1, 1, 1, 1]
+        first, second = (set[bytes]().union(*found) for found in seen.values())
+        assert not first & second
+
+
+async def test_keys_with_an_older_device_list_than_the_known_one_are_not_used(tmp_path: Path) -> None:
+    async with relays_of(tmp_path, 1) as (network, _):
+        async with away_side(tmp_path / "alice", network) as alice:
+            link = await invited(alice)
+            another = crypto.DeviceKeys.generate(alice.own.rng).public(added_at=alice.own.now())
+            newer = alice.own.local.devices.adding(alice.own.account, another, now=alice.own.now())
+        async with away_side(tmp_path / "bob", network, running=("contact_queues",)) as bob:
+            await bob.acquaintance.add(link, alias="alice", intro="")
+            row = replace((await bob.people())["alice"], device_list=newer.encode())
+            await bob.ledger.change(lambda tx, _: contacts.save(tx, row))
+        async with away_side(tmp_path / "bob", network) as bob:
+            await bob.until("alice", lambda row: "older list" in (row.reason or ""))
+            assert not await bob.ledger.read(lambda tx: tx.all("SELECT id FROM sessions"))
+
+
+def hashes_in(command: m.Command) -> tuple[bytes, ...]:
+    """What a command has a queue let in."""
+    admit = command.admit if isinstance(command, m.New | m.Rot) else None
     return admit.secret_hashes if isinstance(admit, m.AdmitTokens) else ()
 
 
