@@ -15,6 +15,11 @@ from tests.host.conftest import WS, host_on
 from tests.host.test_security import port_of
 
 
+def streams_blocked(registry: CollectorRegistry, direction: str) -> float:
+    labels = {"dir": direction, "resource": "stream"}
+    return registry.get_sample_value("libp2p_rcmgr_blocked_resources", labels) or 0.0
+
+
 async def test_a_full_host_refuses_and_says_so_in_its_metrics(public: Network) -> None:
     registry = CollectorRegistry()
     metrics = CoreMetrics(registry, role="relay", version="0")
@@ -113,8 +118,10 @@ async def test_a_peer_has_a_bounded_number_of_streams(public: Network, monkeypat
 async def test_our_own_streams_are_bounded_and_do_not_wait(public: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "INBOUND_STREAMS_PER_CONNECTION", 1_000)
     monkeypatch.setattr(limits, "UNPROVEN_STREAMS_PER_CONNECTION", 1_000)
+    registry = CollectorRegistry()
+    metrics = CoreMetrics(registry, role="node", version="1")
     with trio.fail_after(30):
-        async with host_on(public) as bob, host_on(public) as alice:
+        async with host_on(public) as bob, host_on(public, metrics=metrics) as alice:
             await alice.connect(bob.peer_id, bob.addrs)
             (connection,) = alice._swarm.all_connections()
             for _ in range(limits.OUTBOUND_STREAMS_PER_CONNECTION):
@@ -123,6 +130,7 @@ async def test_our_own_streams_are_bounded_and_do_not_wait(public: Network, monk
                 await connection.open()
             with pytest.raises(StreamLost, match="256 streams"):
                 await alice.open_stream(bob.peer_id, "/test/x/1")
+    assert streams_blocked(registry, "outbound") == 1
 
 
 async def test_an_idle_stream_is_dropped_when_it_negotiates_nothing(
@@ -146,8 +154,10 @@ async def test_an_idle_stream_is_dropped_when_it_negotiates_nothing(
 async def test_streams_that_a_peer_never_ends_are_bounded_too(public: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each asks for identify, is answered and closed by us, and stays open on the peer's side."""
     monkeypatch.setattr(limits, "STREAMS_PER_CONNECTION", 20)
+    registry = CollectorRegistry()
+    metrics = CoreMetrics(registry, role="relay", version="1")
     with trio.fail_after(30):
-        async with host_on(public) as bob, host_on(public) as alice:
+        async with host_on(public, metrics=metrics) as bob, host_on(public) as alice:
             await alice.connect(bob.peer_id, bob.addrs)
             refused = 0
             for _ in range(40):
@@ -159,3 +169,4 @@ async def test_streams_that_a_peer_never_ends_are_bounded_too(public: Network, m
             (connection,) = bob._swarm.all_connections()
             assert refused >= 15
             assert len(connection.muxed_conn.streams) <= 21  # type: ignore[attr-defined]
+    assert streams_blocked(registry, "inbound") >= 15

@@ -152,6 +152,7 @@ class Connection(SwarmConn):
         )
         muxed: Any = self.muxed_conn
         if self._serving >= allowed or len(muxed.streams) > limits.STREAMS_PER_CONNECTION:
+            self._owner.counts.stream_refused(inbound=True)
             with Contained():
                 await muxed_stream.reset()
             return
@@ -183,6 +184,7 @@ class Connection(SwarmConn):
         if self.is_closed or muxed.event_shutting_down.is_set():
             raise StreamLost("the connection is closed")
         if muxed.stream_backlog_semaphore.value == 0:
+            self._owner.counts.stream_refused(inbound=False)
             raise StreamLost(f"{limits.OUTBOUND_STREAMS_PER_CONNECTION} streams are open on that connection already")
         with Contained() as outcome, trio.CancelScope(shield=True):
             return await self.new_stream()

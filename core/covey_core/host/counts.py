@@ -46,6 +46,11 @@ class Counts:
         if self._metrics is not None:
             self._metrics.blocked(_direction(inbound=inbound), Resource.CONNECTION)
 
+    def stream_refused(self, *, inbound: bool) -> None:
+        """Count a stream that was one too many on its connection."""
+        if self._metrics is not None:
+            self._metrics.blocked(_direction(inbound=inbound), Resource.STREAM)
+
     def not_admitted(self, connection: Connection) -> None:
         """Count a connection whose peer did not prove itself."""
         if self._metrics is None:
