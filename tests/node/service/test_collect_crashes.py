@@ -8,12 +8,14 @@ was, and nobody was told).
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from covey_core.wire import mailbox as m
+from covey_node import limits
 from covey_node.crypto.replica import ReplicaKeys
 from covey_node.service.sealing import packet_hash
 from covey_node.store.connection import CommitPoint
@@ -25,7 +27,11 @@ THREE = ("ann", "bea", "cat")
 TEXTS = 2
 POINTS_LEAST = 12
 POINTS_MOST = 80
+SLOW_SECONDS = 0.2
 SECONDS = 600
+
+
+_SLOW_DISK = threading.Event()  # nobody sets it
 
 
 class Died(BaseException):
@@ -39,6 +45,8 @@ def deadly(point: int) -> Callable[[CommitPoint], None]:
     def hook(_: object) -> None:
         nonlocal count
         count += 1
+        if count == point:
+            _SLOW_DISK.wait(SLOW_SECONDS)  # what would leave too early leaves now
         if count >= point:
             raise Died
 
@@ -81,7 +89,10 @@ def _texts(tx: Tx) -> list[str]:
 
 
 @pytest.mark.timeout(SECONDS)
-async def test_a_node_killed_at_each_commit_while_it_fetches_mail_loses_and_repeats_nothing(tmp_path: Path) -> None:
+async def test_a_node_killed_at_each_commit_while_it_fetches_mail_loses_and_repeats_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAILBOX_ACK_GATHER_SECONDS", 0)
     async with world(tmp_path, *THREE) as relays:
         async with relays.node("alice") as alice, relays.node("bob") as bob:
             await meet(relays, alice, bob)
