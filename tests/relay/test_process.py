@@ -185,6 +185,20 @@ async def test_mailboxes_are_served_and_outlive_the_process(tmp_path: Path, netw
             assert await relay.ends() == 0
 
 
+async def test_damaged_mailboxes_stop_the_start_and_the_remedy_is_said(tmp_path: Path, network: Network) -> None:
+    save_network(tmp_path / "network.json", network)
+    await trio.Path(tmp_path / "mailboxes.db").write_bytes(b"no database" * 1_000)
+    environ = environment(tmp_path)
+    with trio.fail_after(60):
+        done = await trio.run_process(
+            [sys.executable, "-m", "covey_relay"], env=environ, check=False, capture_stdout=True, capture_stderr=True
+        )
+    assert done.returncode == 1
+    assert b"mailboxes.db" in done.stderr
+    assert b"start with an empty one" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
 async def test_a_relay_without_mailboxes_serves_none_and_makes_no_file(tmp_path: Path, network: Network) -> None:
     save_network(tmp_path / "network.json", network)
     async with running(tmp_path, mailbox="off") as relay:
