@@ -29,6 +29,7 @@ from covey_node.service.effects import Effects
 from covey_node.service.ledger import Ledger
 from covey_node.service.own import Own
 from covey_node.service.port import NotFound, ProfileView, Refused
+from covey_node.service.profile_ahead import ProfileAhead
 from covey_node.store import account
 from covey_node.store.tx import Tx
 
@@ -47,6 +48,7 @@ class _Told:
 
     name: str
     mailboxes: ContactSet | None
+    made: int
     at: float
     holders: int
 
@@ -61,10 +63,27 @@ class Profiles:
         self._contact_queues = contact_queues
         self._told: _Told | None = None
         self._changed = Alarm()
+        self._ahead_due = Alarm()
+        self.ahead = ProfileAhead(ledger, own, network)
         ledger.follow(self._followed)
 
     async def run(self) -> None:
         """Keep our profile as the user wants it, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep_ahead)
+            await self._keep_now()
+
+    async def _keep_ahead(self) -> None:
+        while True:
+            await self._ahead_due.wait(trio.current_time() + limits.AHEAD_LOOK_SECONDS)
+            wanted = await self._ledger.read(lambda tx: account.get_meta(tx, _WANTED))
+            told = self._told
+            if wanted == b"\x00":
+                await self.ahead.keep(None)
+            elif wanted == b"\x01" and told is not None and told.mailboxes is not None:
+                await self.ahead.keep(PublicProfile(told.made, told.name, told.mailboxes))
+
+    async def _keep_now(self) -> None:
         while True:
             pause = float(limits.RECORD_PUBLISH_SECONDS)
             try:
@@ -112,8 +131,8 @@ class Profiles:
             found = await self._find(share)
         if found is None or found.mailboxes is None:
             raise NotFound(
-                "no public profile of this account was found: it may be hidden, or its owner away for more than two "
-                "days. Ask for an invite link"
+                "no public profile of this account was found: it may be hidden, or its owner away for more than a month. "
+                "Ask for an invite link"
             )
         until = self._own.now() + limits.RECORD_LIFETIME_SECONDS
         return Invite(self._network, account_key, (), b"", until, found.name, found.mailboxes)
@@ -144,7 +163,8 @@ class Profiles:
             holders = await dht.put(key, value)
         if not holders:
             raise NotFound("no holder took it")
-        self._told = _Told(name, mailboxes, now, holders)
+        self._told = _Told(name, mailboxes, made, now, holders)
+        self._ahead_due.ring()
         log.info("node.profile.published", hidden=mailboxes is None, holders=holders)
 
     def _next_made(self, tx: Tx) -> int:
