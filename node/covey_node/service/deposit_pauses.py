@@ -32,9 +32,10 @@ class Pauses:
         while len(places) > limits.MAILBOX_REPLICAS_MAX:  # of queues that are in no set any more
             del places[next(iter(places))]
         self._own[key] = places
-        for kept in (self._relays, self._own):
-            while len(kept) > limits.DEPOSIT_PAUSES_MAX:
-                del kept[next(iter(kept))]  # type: ignore[attr-defined]  # either has keys of its own kind
+        while len(self._relays) > limits.DEPOSIT_PAUSES_MAX:
+            del self._relays[next(iter(self._relays))]
+        while len(self._own) > limits.DEPOSIT_PAUSES_MAX:
+            del self._own[next(iter(self._own))]
         return relay, own
 
     def seen(self, key: Key) -> bool:
