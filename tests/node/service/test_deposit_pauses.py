@@ -1,4 +1,4 @@
-"""Which relays and mailboxes are left alone: shared by all queues of a relay, bounded, ended early by what shows life."""
+"""Which relays and mailboxes are left alone: shared by a relay's queues, bounded, ended early by signs of life."""
 
 from __future__ import annotations
 
