@@ -131,8 +131,8 @@ class Profiles:
             found = await self._find(share)
         if found is None or found.mailboxes is None:
             raise NotFound(
-                "no public profile of this account was found: it may be hidden, or its owner away for more than a month. "
-                "Ask for an invite link"
+                "no public profile of this account was found: it may be hidden, or its owner away for over a month; "
+                "ask for an invite link"
             )
         until = self._own.now() + limits.RECORD_LIFETIME_SECONDS
         return Invite(self._network, account_key, (), b"", until, found.name, found.mailboxes)
