@@ -17,6 +17,7 @@ from covey_core.network import RelayEntry
 from covey_core.wire import mailbox as m
 from covey_node import limits
 from covey_node.net.mailbox import At, MailboxClient, MailboxUnreachable, Role, Subscribed
+from covey_relay import limits as relay_limits
 from covey_relay.service import open_relay_service
 from tests.support.mailbox_relays import (
     BLOB,
@@ -306,7 +307,10 @@ async def test_who_stops_listening_within_a_delivery_holds_up_nobody_and_gets_no
             nursery.cancel_scope.cancel()
 
 
-async def test_a_busy_relay_is_asked_for_the_subscription_again(tmp_path: Path) -> None:
+async def test_a_busy_relay_is_asked_for_the_subscription_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay_limits, "MAILBOX_PATIENCE_SECONDS", 0.0)  # says BUSY instead of reading slower
     bounds = {"peer_rate": 20.0, "peer_burst": 8}
     async with (
         mailbox_relay(NETWORK, tmp_path / "a.db", bounds=bounds) as relay,
