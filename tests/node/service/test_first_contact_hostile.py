@@ -269,6 +269,39 @@ async def test_a_relay_that_hands_out_other_keys_is_passed_over(tmp_path: Path) 
         assert relays
 
 
+async def test_keys_of_another_device_than_the_link_names_are_not_used(tmp_path: Path) -> None:
+    async with relays_of(tmp_path, 1) as (network, _):
+        async with away_side(tmp_path / "alice", network) as alice:
+            link = await invited(alice)
+            (queue,) = await of_purpose(alice, Purpose.INVITES)
+            keys = crypto.DeviceKeys.generate(alice.own.rng)
+            added = keys.public(added_at=alice.own.now())
+            both = alice.own.local.devices.adding(alice.own.account, added, now=alice.own.now())
+            prekeys = crypto.Prekeys.generate(alice.own.rng, now=alice.own.now())
+            other = prekeys.bundle(crypto.LocalDevice(keys, both), now=alice.own.now())
+            stocked = queue.stock_keys.seal_bundle(other, alice.own.rng)
+            assert await alice.own_call(queue, m.Stock(queue.recv_id, (), stocked)) == m.Done()
+        async with away_side(tmp_path / "bob", network) as bob:
+            await bob.acquaintance.add(link, alias="alice", intro="")
+            await bob.until("alice", lambda row: "keys that are not theirs" in (row.reason or ""))
+
+
+async def test_a_stranger_is_owed_no_receipt_and_an_invited_one_is(tmp_path: Path) -> None:
+    async with relays_of(tmp_path, 1) as (network, _), away_side(tmp_path / "alice", network) as alice:
+        token = Invite.from_link(await invited(alice)).token
+        (queue,) = await of_purpose(alice, Purpose.OPEN)
+        bundle = replace_pair(await bundle_of(alice, queue))
+        async with (
+            away_side(tmp_path / "bob", network, running=()) as bob,
+            away_side(tmp_path / "eve", network, running=()) as eve,
+        ):
+            stranger, friend = request_by(eve, bundle), request_by(bob, bundle, token)
+        assert await alice.incoming.receive_unnamed([stranger]) == [Outcome.ACCEPTED]
+        assert not await alice.ledger.read(lambda tx: tx.all("SELECT contact_id FROM receipts_due"))
+        assert await alice.incoming.receive_unnamed([friend]) == [Outcome.ACCEPTED]
+        assert len(await alice.ledger.read(lambda tx: tx.all("SELECT contact_id FROM receipts_due"))) == 1
+
+
 async def test_what_relays_keep_shows_neither_account_nor_device_and_matches_nowhere(tmp_path: Path) -> None:
     async with relays_of(tmp_path) as (network, relays):
         async with away_side(tmp_path / "alice", network) as alice:
