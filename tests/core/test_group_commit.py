@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from functools import partial
 
 import outcome
 import pytest
@@ -111,7 +112,7 @@ async def test_one_that_fails_fails_alone_and_a_batch_that_fails_fails_whole(
     assert await line.do("later") == "LATER"
 
 
-@pytest.mark.parametrize("moment", ["waiting", "chosen to lead", "running"])
+@pytest.mark.parametrize("moment", ["waiting", "chosen to lead", "leading", "led by another"])
 async def test_whenever_one_is_cancelled_all_others_go_on(work: Work, line: GroupCommit[str, str], moment: str) -> None:
     """Before it is chosen it is not done; from then on it is, and its result returned."""
     done: list[str] = []
@@ -133,15 +134,14 @@ async def test_whenever_one_is_cancelled_all_others_go_on(work: Work, line: Grou
     async with trio.open_nursery() as nursery:
         nursery.start_soon(lead)
         await blocked()
-        nursery.start_soon(ask_in_scope)
-        await blocked()
-        for piece in ("b", "c"):
-            nursery.start_soon(ask, piece)
+        order = [partial(ask, "b"), ask_in_scope, partial(ask, "c")]
+        for start in order if moment == "led by another" else [order[1], order[0], order[2]]:
+            nursery.start_soon(start)
             await blocked()
         if moment == "waiting":
             scope.cancel()
             await blocked()
-        elif moment == "running":
+        elif moment in {"leading", "led by another"}:
             work.gate.set()
             while len(work.batches) < 1:
                 await trio.lowlevel.checkpoint()
