@@ -20,7 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code: 0, 1 for what the user must mend, 2 for wrong arguments."""
     parser = argparse.ArgumentParser(
         prog="covey-relay",
-        description="A relay of a Covey network: circuits for nodes behind NATs. Settings: COVEY_RELAY_* variables.",
+        description="A relay of a Covey network: circuits for nodes behind NATs, mailboxes for those who are away. "
+        "Settings: COVEY_RELAY_* variables.",
     )
     parser.add_argument("--version", action="version", version=f"covey-relay {version('covey')}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")

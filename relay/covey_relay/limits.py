@@ -224,6 +224,12 @@ FORWARD_IDLE_SECONDS = 60.0
 FORWARD_PAUSE_SECONDS = 5.0
 """A relay that could not be reached is not dialed again before."""
 
+FORWARD_DIAL_RATE = 1.0
+"""Connections a second to relays that are known from rendezvous alone: such may name addresses that are not theirs."""
+
+FORWARD_DIAL_BURST = 30
+"""The same at once: as many as a large network has."""
+
 FORWARD_WAITING = 256
 """Commands that wait for one relay's answers: what it lets be unanswered on a stream."""
 

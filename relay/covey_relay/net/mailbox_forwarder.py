@@ -20,6 +20,7 @@ from covey_core.peers import PeerId, peer_id_from_bytes, short
 from covey_core.wire import mailbox as m
 from covey_core.wire.mailbox_codec import decode_hello, decode_response, encode_command, encode_request
 from covey_relay import limits
+from covey_relay.mailbox.allowance import Buckets
 from covey_relay.net.known_relays import KnownRelays
 
 _log: Final = structlog.get_logger("covey.relay")
@@ -47,6 +48,7 @@ class Forwarder:
         self._relays = relays
         self._links: Final[dict[PeerId, _Link]] = {}
         self._under_way = 0
+        self._dials = Buckets(rate=limits.FORWARD_DIAL_RATE, burst=limits.FORWARD_DIAL_BURST)
         self._failed: Final[dict[PeerId, float]] = {}  # when it last could not be reached
         self._new, self._to_run = trio.open_memory_channel[_Link](limits.FORWARD_LINKS)
 
@@ -86,6 +88,8 @@ class Forwarder:
             return link
         if not self._relays.addrs_of(target) or self._has_failed_lately(target):
             return _UNREACHABLE
+        if not self._may_dial(target):
+            return _BUSY
         link = _Link(target)
         try:
             self._new.send_nowait(link)
@@ -93,6 +97,16 @@ class Forwarder:
             return _BUSY
         self._links[target] = link
         return link
+
+    def _may_dial(self, target: PeerId) -> bool:
+        """Whether to connect: nobody vouched for where a relay is that only registered itself; it may name a victim."""
+        if self._relays.is_listed(target) or self._host.connections(target):
+            return True
+        now = trio.current_time()
+        if self._dials.wait_seconds(None, now=now) > 0.0:
+            return False
+        self._dials.take(None, now=now)
+        return True
 
     def _has_failed_lately(self, target: PeerId) -> bool:
         lately = trio.current_time() - limits.FORWARD_PAUSE_SECONDS

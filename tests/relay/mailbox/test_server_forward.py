@@ -228,6 +228,19 @@ async def test_a_relay_that_registered_at_a_seed_is_forwarded_to(tmp_path: Path)
                 assert not near.relays.is_listed(identity.peer_id)
 
 
+async def test_relays_that_nobody_vouched_for_are_dialed_at_a_slow_pace(
+    public: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "FORWARD_DIAL_BURST", 3)
+    monkeypatch.setattr(limits, "FORWARD_DIAL_RATE", 0.001)
+    async with world(public, tmp_path) as w:
+        victims = [Identity.generate().peer_id for _ in range(5)]
+        w.near.relays._found = {one: (f"/ip4/127.0.0.1/tcp/1/p2p/{one}",) for one in victims}
+        answers = [await w.alice.ask(m.Fwd(peer_id_bytes(one), b"")) for one in victims]
+        assert answers == [UNREACHABLE] * 3 + [m.Refused(m.Reason.BUSY, 1)] * 2
+        assert isinstance(await w.hello(), m.Hello)  # one of the network file is not held up
+
+
 async def test_who_is_listed_may_ask_ten_times_what_a_peer_may(public: Network, tmp_path: Path) -> None:
     async with mailbox_relay(public, tmp_path / "near.db", peer_rate=0.001, peer_burst=256.0) as near:
         near_host = near.host

@@ -53,6 +53,17 @@ async def test_a_peer_makes_queues_at_a_slower_pace(public: Network, tmp_path: P
         assert isinstance(await bob.ask(m.New(verify_key("bob"), WRITER), key("bob")), m.Ids)
 
 
+async def test_a_relay_that_has_as_many_queues_as_may_be_makes_no_more(public: Network, tmp_path: Path) -> None:
+    async with mailbox_relay(public, tmp_path / "m.db", queues=2) as relay:
+        bob = await relay.client()
+        ids = await bob.new("1", WRITER)
+        await bob.new("2", WRITER)
+        assert await bob.ask(m.New(verify_key("3"), WRITER), key("3")) == FULL
+        assert await bob.new("1", WRITER) == ids
+        assert await bob.ask(m.Del(ids.recv_id), key("1")) == m.Done()
+        assert isinstance(await bob.ask(m.New(verify_key("3"), WRITER), key("3")), m.Ids)
+
+
 async def test_a_forged_new_uses_up_nothing(public: Network, tmp_path: Path) -> None:
     async with mailbox_relay(public, tmp_path / "m.db") as relay:
         mallory = await relay.client()
