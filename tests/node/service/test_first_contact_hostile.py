@@ -281,6 +281,8 @@ async def test_keys_of_another_device_than_the_link_names_are_not_used(tmp_path:
             other = prekeys.bundle(crypto.LocalDevice(keys, both), now=alice.own.now())
             stocked = queue.stock_keys.seal_bundle(other, alice.own.rng)
             assert await alice.own_call(queue, m.Stock(queue.recv_id, (), stocked)) == m.Done()
+            assert await alice.own_call(queue, m.Rot(queue.recv_id, m.AdmitOpen())) == m.Done()
+            await take_all(alice, link)  # the pairs that are left are signed by the first device, and would not fit
         async with away_side(tmp_path / "bob", network) as bob:
             await bob.acquaintance.add(link, alias="alice", intro="")
             await bob.until("alice", lambda row: "keys that are not theirs" in (row.reason or ""))
