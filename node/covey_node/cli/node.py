@@ -136,7 +136,9 @@ def _next(one: dict[str, Any], run: Run) -> str:
 def _event(kind: str, data: dict[str, Any]) -> str:
     if kind in {"message", "status"} and {"contact", "text", "outgoing", "status"} <= data.keys():
         direction = "to" if data["outgoing"] else "from"
-        return harmless(f"{direction} {data['contact']}  {data['status']}  {data['text'] or ''}")
+        copies = data.get("copies") if data["status"] == "stored" else None
+        status = f"stored {copies['stored']}/{copies['of']}" if copies else data["status"]
+        return harmless(f"{direction} {data['contact']}  {status}  {data['text'] or ''}")
     if kind in {"contact", "request"} and {"alias", "state"} <= data.keys():
         return harmless(f"{data['alias']}  {data['state']}")
     return harmless(json.dumps(data))

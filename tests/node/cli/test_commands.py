@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from covey_node.service.port import AdviceView, ContactState, Status
+from covey_node.service.port import AdviceView, ContactState, CopiesView, Status
 from tests.node.api.fake_port import LINK, a_message
 from tests.node.api.serving import DEADLINE_SECONDS, Served, serving
 from tests.node.cli.conftest import Covey, environment, run_covey
@@ -178,9 +178,12 @@ def test_send_that_was_told_to_wait_fails_when_it_was_in_vain(served: Served, co
     served.port.delivers = Status.SENT
     assert covey("send", "bob", "hello", "--wait", "delivered", "--timeout", "0.05").returncode == 6
     assert covey("send", "bob", "hello", "--wait", "sent").returncode == 0
+    assert covey("send", "bob", "hello", "--wait", "stored", "--timeout", "0.05").returncode == 6
+    served.port.delivers = Status.STORED
+    assert covey("send", "bob", "hello", "--wait", "stored").returncode == 0
     served.port.delivers = Status.FAILED
     ended = covey("send", "bob", "hello")
-    assert (ended.returncode, ended.stdout) == (5, "failed: bob's device is gone  40000000  to bob\n")
+    assert (ended.returncode, ended.stdout) == (5, "failed: bob's device is gone  60000000  to bob\n")
 
 
 def test_a_text_comes_from_standard_input_without_its_last_line_break(served: Served, covey: Covey) -> None:
@@ -298,6 +301,8 @@ def test_contacts_hides_what_needs_no_attention_unless_asked(served: Served, cov
 def test_watch_prints_events_from_where_it_was_told_and_ends_with_the_node(served: Served) -> None:
     served.within(lambda: served.port.emit("node", {"n": 1}))
     served.within(lambda: served.port.receive("bob", "hi \x1b[2J"))
+    lies = a_message(7, text="later", status=Status.STORED, copies=CopiesView(2, 3))
+    served.within(lambda: served.port.emit("message", asdict(lies)))
     process = subprocess.Popen(
         [sys.executable, "-m", "covey_node.cli.main", "watch", "--after", "0", "--kinds", "message"],
         env=environment(served.home),
@@ -307,6 +312,7 @@ def test_watch_prints_events_from_where_it_was_told_and_ends_with_the_node(serve
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "2  message  from bob  received  hi \\x1b[2J\n"
+    assert process.stdout.readline() == "3  message  to bob  stored 2/3  later\n"
     served.within(served.shutdown.set)
     _, stderr = process.communicate(timeout=DEADLINE_SECONDS)
     assert (process.returncode, stderr) == (3, "covey: the node stopped\n")
