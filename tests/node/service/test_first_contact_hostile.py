@@ -269,7 +269,8 @@ async def test_a_relay_that_hands_out_other_keys_is_passed_over(tmp_path: Path) 
         assert relays
 
 
-async def test_keys_of_another_device_than_the_link_names_are_not_used(tmp_path: Path) -> None:
+@pytest.mark.parametrize("wrong", ["device", "account"])
+async def test_keys_of_another_device_or_account_than_the_link_names_are_not_used(tmp_path: Path, wrong: str) -> None:
     async with relays_of(tmp_path, 1) as (network, _):
         async with away_side(tmp_path / "alice", network) as alice:
             link = await invited(alice)
@@ -278,7 +279,11 @@ async def test_keys_of_another_device_than_the_link_names_are_not_used(tmp_path:
             added = keys.public(added_at=alice.own.now())
             both = alice.own.local.devices.adding(alice.own.account, added, now=alice.own.now())
             prekeys = crypto.Prekeys.generate(alice.own.rng, now=alice.own.now())
-            other = prekeys.bundle(crypto.LocalDevice(keys, both), now=alice.own.now())
+            local = crypto.LocalDevice(keys, both)
+            if wrong == "account":  # the very device, in somebody else's list
+                mine, eve = alice.own.local.keys, crypto.Account.generate(alice.own.rng)
+                local = crypto.LocalDevice(mine, crypto.DeviceList.first(eve, mine, now=alice.own.now()))
+            other = prekeys.bundle(local, now=alice.own.now())
             stocked = queue.stock_keys.seal_bundle(other, alice.own.rng)
             assert await alice.own_call(queue, m.Stock(queue.recv_id, (), stocked)) == m.Done()
             assert await alice.own_call(queue, m.Rot(queue.recv_id, m.AdmitOpen())) == m.Done()
