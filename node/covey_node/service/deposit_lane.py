@@ -30,10 +30,7 @@ from covey_node.store.tx import Tx
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What all devices share: `name_of` a relay for people, `stands`: whether a path to a device does.
-
-    `relay_works` is told of a relay (PeerId as multihash) that had failed and has answered.
-    """
+    """What all devices share: `name_of` a relay for people, `stands`: whether a path to a device does."""
 
     ledger: Ledger
     own: Own
@@ -41,7 +38,6 @@ class Tools:
     name_of: Callable[[PeerId], str]
     stands: Callable[[PeerId], bool]
     room: trio.CapacityLimiter
-    relay_works: Callable[[bytes], None]
     pauses: Pauses = field(default_factory=Pauses)
 
 
@@ -53,8 +49,6 @@ class DepositLane:
         self._contact_id = contact_id
         self._device_key = device_key
         self._peer = peer_id_of(device_key)
-        self.pausing: frozenset[bytes] = frozenset()
-        """After `run`: the relays, by PeerId as multihash, that do not answer."""
         self._runners: list[ReplicaRunner] = []
         self._scope = trio.CancelScope()
         self._again = False
@@ -100,7 +94,6 @@ class DepositLane:
                     self._runners = [self._runner(found, one) for one in found.replicas]
                     for runner in self._runners:
                         nursery.start_soon(runner.run)
-            self.pausing = frozenset(runner.relay for runner in self._runners if runner.relay_fails)
             self._runners = []
             if not self._again:
                 return self._until
@@ -145,7 +138,6 @@ class DepositLane:
             room=tools.room,
             path_stands=lambda: tools.stands(self._peer),
             looked=self._looked,
-            relay_works=lambda: tools.relay_works(one.relay),
         )
 
     def _looked(self) -> None:

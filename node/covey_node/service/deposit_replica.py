@@ -61,7 +61,6 @@ class ReplicaRunner:
         room: trio.CapacityLimiter,
         path_stands: Callable[[], bool],
         looked: Callable[[], None],
-        relay_works: Callable[[], None],
     ) -> None:
         self.idle_until: float | None = None
         """While it only waits: until when; infinite when nothing is left. None while it works."""
@@ -72,22 +71,11 @@ class ReplicaRunner:
         self._room = room
         self._path_stands = path_stands
         self._looked = looked
-        self._relay_works = relay_works
         self._woken = Alarm()
         self._more = True
         self._after = 0
         self._stored: list[tuple[int, bytes]] = []
         self._stored_more = trio.Event()
-
-    @property
-    def relay(self) -> bytes:
-        """The relay's PeerId as multihash."""
-        return self._book.place.relay
-
-    @property
-    def relay_fails(self) -> bool:
-        """Whether the relay does not answer; that it lets us do nothing is an answer."""
-        return self._replica.relay.failures > 0
 
     def look(self) -> None:
         """Look again: a pause has ended."""
@@ -178,12 +166,9 @@ class ReplicaRunner:
             batch, self._stored = self._stored, []
             await self._book.stored(batch)
             now = trio.current_time()
-            failed = self.relay_fails
             for row_id, _ in batch:
                 self._replica.stored(row_id, now=now)
             self._woken.ring()
-            if failed:
-                self._relay_works()
 
     # --- asking ---------------------------------------------------------------------------------------------------
 
@@ -203,10 +188,7 @@ class ReplicaRunner:
                 if gone:
                     await self._book.lost(gone, reason=f"{self._queue.name}: {MISSED}")
                     self._replica.queue(gone, due=trio.current_time())
-            failed = self.relay_fails
             self._replica.checked(now=trio.current_time(), jitter=_jitter(), answered=answered)
-            if failed and answered:
-                self._relay_works()
             await self._book.checked()
         except CoveyError as exc:
             self._unreachable((), str(exc))

@@ -6,7 +6,7 @@ One device's mailboxes are deposit_lane.py's. Never touches: the direct way (del
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 import trio
@@ -43,17 +43,10 @@ class Depositing:
         self._ledger = ledger
         self._host = host
         self._tools = Tools(
-            ledger,
-            own,
-            client,
-            name_of,
-            self._stands,
-            trio.CapacityLimiter(limits.DEPOSITS_UNDER_WAY_IN_ALL),
-            self._relay_works,
+            ledger, own, client, name_of, self._stands, trio.CapacityLimiter(limits.DEPOSITS_UNDER_WAY_IN_ALL)
         )
         self._running: dict[Key, DepositLane] = {}
         self._later: dict[Key, float] = {}
-        self._pausing: dict[Key, frozenset[bytes]] = {}
         self._more = Alarm()
         self._room = trio.CapacityLimiter(limits.DEPOSIT_LANES_MAX)
         ledger.follow(self._followed)
@@ -76,10 +69,10 @@ class Depositing:
     def network_changed(self) -> None:
         """Our network is another one: relays that could not be reached are tried now."""
         self._tools.pauses.network_changed()
-        for relay in frozenset().union(*self._pausing.values()):
-            self._relay_works(relay)
         for lane in self._running.values():
             lane.look()
+        for key in self._later:
+            self._look_at(key, trio.current_time())
 
     async def _begin(self) -> None:
         """Go on with what was left from the last run."""
@@ -100,15 +93,13 @@ class Depositing:
             async with self._room:
                 until = await lane.run()
         if outcome.error is not None:
-            if isinstance(outcome.error, StoreError | FileDamaged):
-                log.warning("node.deposits.ended", problem=type(outcome.error).__name__)
+            errors = tuple(_single(outcome.error))
+            if all(isinstance(error, StoreError | FileDamaged) for error in errors):
+                log.warning("node.deposits.ended", problem=type(errors[0]).__name__)
             else:
                 note("deposits", outcome.error)
             until = trio.current_time() + limits.STORE_RETRY_SECONDS
         del self._running[key]
-        self._pausing.pop(key, None)
-        if lane.pausing and until is not None:
-            self._pausing[key] = lane.pausing
         if until is not None and until != float("inf"):
             self._look_at(key, until)
         self._more.ring()
@@ -120,7 +111,6 @@ class Depositing:
                     lane.drop()
             for key in [key for key in self._later if key[0] == contact_id]:
                 del self._later[key]
-                self._pausing.pop(key, None)
         now = trio.current_time()
         for key, why in effects.wake.items():
             lane_of = self._running.get(key)
@@ -137,14 +127,6 @@ class Depositing:
                 if lane_of is not None:
                     lane_of.look()
                 self._look_at(key, now)
-
-    def _relay_works(self, relay: bytes) -> None:
-        """A relay that had failed has answered: whoever waits for it goes on."""
-        for lane in self._running.values():
-            lane.look()
-        for key in [key for key, relays in self._pausing.items() if relay in relays]:
-            del self._pausing[key]
-            self._look_at(key, trio.current_time())
 
     def _look_at(self, key: Key, at: float) -> None:
         if at < self._later.get(key, float("inf")):
@@ -163,3 +145,12 @@ class Depositing:
 
     def _stands(self, peer: PeerId) -> bool:
         return any(info.admitted for info in self._host.connections(peer))
+
+
+def _single(error: BaseException) -> Iterator[BaseException]:
+    """Yield the errors of what may be a group of groups: each mailbox has a task of its own."""
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from _single(one)
+    else:
+        yield error
