@@ -190,6 +190,7 @@ class Acquaintance:
                     effects.message(message.id)
             sessions.remove_of_contact(tx, row.id)
             peer_mailboxes.forget(tx, row.id)
+            contact_places.forget(tx, row.id)
             take_back(tx)
             keys = crypto.RecordKeys.generate(self._own.rng)
             account.replace_record_keys(tx, record_seed=keys.seed, record_secret=keys.share.secret)

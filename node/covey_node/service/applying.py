@@ -274,6 +274,7 @@ def refuse_contact(tx: Tx, effects: Effects, own: Own, contact: ContactRow, reas
     """Note that a request of ours came to nothing: what waited for it fails, with the reason."""
     now = own.now()
     contacts.save(tx, replace(contact, state=ContactState.REFUSED, reason=reason, invite_token=None))
+    contact_places.forget(tx, contact.id)
     for row in deliveries.drop_of_contact(tx, contact.id, now=now, reason=reason):
         effects.message(row.id)
     for row in lanes.held_back(tx, contact.id):
