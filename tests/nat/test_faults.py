@@ -106,7 +106,7 @@ def test_a_direct_path_that_dies_silently_costs_twelve_seconds_at_most(homes: Ho
         homes.router("alice", "direct", "off")
         view = homes.send("alice", "past the silent path", seconds=FAILOVER_SECONDS)
         assert view["status_at"] - view["sent_at"] <= SILENT_SECONDS
-        assert view["path"] in {"relayed", "mailbox"}  # its copies lie at the relays meanwhile: what comes first, counts
+        assert view["path"] in {"relayed", "mailbox"}  # a copy lies at the relays too: what comes first, counts
         talk(homes, "over the relay", seconds=FAILOVER_SECONDS)
         homes.router("alice", "direct", "on")
         for watcher in people:
