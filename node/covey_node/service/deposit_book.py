@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from covey_node import limits
+from covey_node.crypto.replica import PACKET_SIZES
 from covey_node.service.effects import Effects
 from covey_node.service.ledger import Ledger
 from covey_node.service.own import Own
@@ -33,10 +34,14 @@ class DepositBook:
         return tuple((row_id, now - queued_at) for row_id, queued_at in rows)
 
     async def packets(self, wanted: Sequence[int]) -> tuple[tuple[Waiting, int], ...]:
-        """Return packets with the seconds for which the relay is to keep them; what has no time left is left out."""
+        """Return packets with the seconds for which the relay is to keep them.
+
+        What has no time left is left out, and what has none of the sizes that mailboxes take.
+        """
         now = self._own.now()
         rows = await self._ledger.read(lambda tx: deposits.packets(tx, wanted))
-        times = ((row, int(min(row.expires_at - now, limits.DEPOSIT_TTL_SECONDS))) for row in rows)
+        fitting = (row for row in rows if len(row.packet) in PACKET_SIZES)
+        times = ((row, int(min(row.expires_at - now, limits.DEPOSIT_TTL_SECONDS))) for row in fitting)
         return tuple((row, ttl) for row, ttl in times if ttl >= 1)
 
     async def lying(self, *, after: int) -> tuple[tuple[int, bytes], ...]:

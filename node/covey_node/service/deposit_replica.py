@@ -49,7 +49,7 @@ class Queue:
 
 
 class ReplicaRunner:
-    """Lays down what waits for one queue. `paths_stand` tells whether the device may be reached directly meanwhile."""
+    """Lays down what waits for one queue. `path_stands` tells whether the device may be reached directly meanwhile."""
 
     def __init__(
         self,
@@ -174,27 +174,31 @@ class ReplicaRunner:
 
     async def _check(self) -> None:
         """Ask for everything that should lie there; what does not is laid down again."""
-        keys, after, answered = self._queue.keys, 0, False
         try:
-            while page := await self._book.lying(after=after):
-                after = page[-1][0]
-                mids = {keys.mid_of(packet_hash): row_id for row_id, packet_hash in page}
-                answer = await self._call(Have(keys.send_id, tuple(mids)))
-                if not isinstance(answer, Held):
-                    await self._refused((), answer)
-                    return
-                answered = True
-                gone = missed(mids.values(), [mids[mid] for mid in answer.mids if mid in mids])
-                if gone:
-                    await self._book.lost(gone, reason=f"{self._queue.name}: {MISSED}")
-                    self._replica.queue(gone, due=trio.current_time())
-            self._replica.checked(now=trio.current_time(), jitter=_jitter(), answered=answered)
-            await self._book.checked()
-        except CoveyError as exc:
-            self._unreachable((), str(exc))
+            await self._ask_for_all()
         finally:
             self._replica.check_failed()
             self._woken.ring()
+
+    async def _ask_for_all(self) -> None:
+        keys, after = self._queue.keys, 0
+        while page := await self._book.lying(after=after):
+            mids = {keys.mid_of(packet_hash): row_id for row_id, packet_hash in page}
+            try:
+                answer = await self._call(Have(keys.send_id, tuple(mids)))
+            except CoveyError as exc:
+                self._unreachable((), str(exc))
+                return
+            if not isinstance(answer, Held):
+                await self._refused((), answer)
+                return
+            gone = missed(mids.values(), [mids[mid] for mid in answer.mids if mid in mids])
+            if gone:
+                await self._book.lost(gone, reason=f"{self._queue.name}: {MISSED}")
+                self._replica.queue(gone, due=trio.current_time())
+            after = page[-1][0]
+        self._replica.checked(now=trio.current_time(), jitter=_jitter(), answered=after > 0)
+        await self._book.checked()
 
     # --- what comes of it -----------------------------------------------------------------------------------------
 

@@ -452,6 +452,54 @@ async def test_an_answer_that_cannot_be_written_down_is_asked_for_again(
     assert all(len(world.mailboxes.held[name]) == 1 for name in NAMES[:3])
 
 
+async def test_a_check_during_which_the_database_fails_is_no_fault_of_the_relay(
+    deposit_world: DepositWorld, autojump_clock: MockClock
+) -> None:
+    world = deposit_world
+    await world.tell(world.mailboxes.told(1))
+    async with running(world):
+        message = await world.write()
+        await world.until(message, "stored 3/3")
+        world.mailboxes.held["home"].clear()
+        while not any(isinstance(command, Have) for _, command in world.mailboxes.calls):
+            world.mailboxes.asked = trio.Event()
+            await world.mailboxes.asked.wait()
+        world.world.database.failures = 3
+        await trio.sleep(3 * HOUR)
+        assert len(world.mailboxes.held["home"]) == 1
+        assert world.copies(message) == "stored 3/3"
+        assert world.view(message).reason is None
+
+
+async def test_a_packet_that_fits_no_mailbox_holds_up_no_other(
+    deposit_world: DepositWorld, autojump_clock: MockClock
+) -> None:
+    world = deposit_world
+    await world.tell(world.mailboxes.told(1))
+    odd = await world.write()
+    run = world.world.database.connection.run
+    run(lambda tx: tx.execute("UPDATE deliveries SET packet = X'00' WHERE message_row = ?", (odd,)))
+    async with running(world):
+        message = await world.write()
+        await world.until(message, "stored 3/3")
+        assert world.copies(odd) == "queued 0/3"
+        assert world.view(odd).reason is None
+
+
+async def test_a_message_whose_time_is_over_is_not_laid_down(
+    deposit_world: DepositWorld, autojump_clock: MockClock
+) -> None:
+    world = deposit_world
+    await world.tell(world.mailboxes.told(1))
+    old, short = await world.write(), await world.write()
+    now, run = world.world.own.now(), world.world.database.connection.run
+    run(lambda tx: tx.execute("UPDATE deliveries SET expires_at = ? WHERE message_row = ?", (now - 1, old)))
+    run(lambda tx: tx.execute("UPDATE messages SET expires_at = ? WHERE id = ?", (now + 600, short)))
+    async with running(world):
+        await world.until(short, "stored 3/3")
+    assert [round(put.ttl_seconds, -1) for put in world.mailboxes.puts("home")] == [600]
+
+
 async def test_a_device_that_tells_its_mailboxes_later_gets_what_waits(
     deposit_world: DepositWorld, autojump_clock: MockClock
 ) -> None:
