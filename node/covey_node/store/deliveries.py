@@ -55,6 +55,11 @@ _COLUMNS = (
 _SELECT = f"SELECT {_COLUMNS} FROM deliveries"  # noqa: S608 - constant
 
 
+_WITH_STATUS = "SELECT d.id, m.status FROM deliveries AS d LEFT JOIN messages AS m ON m.id = d.message_row"
+
+LIES_THERE = "it lies in mailboxes of theirs already, and may be read"
+
+
 def _row(values: Row) -> DeliveryRow:
     return replace(DeliveryRow(*values), state=Status(values[8]))
 
@@ -176,18 +181,20 @@ def expire(tx: Tx, *, now: float, limit: int = EXPIRE_DELIVERIES) -> tuple[Messa
 
 def drop_of_contact(tx: Tx, contact_id: int, *, now: float, reason: str) -> tuple[MessageRow, ...]:
     """End everything for a contact as failed (blocked, refused); return the messages whose status changed."""
-    rows = tx.all("SELECT id FROM deliveries WHERE contact_id = ? ORDER BY id", (contact_id,))
+    rows = tx.all(f"{_WITH_STATUS} WHERE d.contact_id = ? ORDER BY d.id", (contact_id,))
     return _failed(tx, rows, now=now, reason=reason)
 
 
 def drop_of_device(tx: Tx, contact_id: int, device_key: bytes, *, now: float, reason: str) -> tuple[MessageRow, ...]:
     """End everything for one device of a contact as failed (revoked); return the messages whose status changed."""
-    rows = tx.all(
-        "SELECT id FROM deliveries WHERE contact_id = ? AND device_key = ? ORDER BY id", (contact_id, device_key)
-    )
+    rows = tx.all(f"{_WITH_STATUS} WHERE d.contact_id = ? AND d.device_key = ? ORDER BY d.id", (contact_id, device_key))
     return _failed(tx, rows, now=now, reason=reason)
 
 
 def _failed(tx: Tx, rows: Sequence[Row], *, now: float, reason: str) -> tuple[MessageRow, ...]:
-    ended = [finish(tx, row_id, Status.FAILED, now=now, reason=reason) for (row_id,) in rows]
+    """End deliveries; a message that lies in mailboxes cannot be called back, and its reason says so."""
+    ended = [
+        finish(tx, row_id, Status.FAILED, now=now, reason=f"{reason}; {LIES_THERE}" if status == "stored" else reason)
+        for row_id, status in rows
+    ]
     return tuple(message for message in ended if message is not None)

@@ -245,6 +245,19 @@ def test_trouble_at_a_replica_is_kept_until_it_is_over(
     assert note(None, None)
 
 
+def test_a_message_that_lies_in_mailboxes_and_is_given_up_may_still_be_read_and_says_so(
+    connection: Connection, bob: ContactRow, waiting: DeliveryRow
+) -> None:
+    other = connection.run(lambda tx: queue(tx, stored(tx, bob.id, 2), DEVICE, now=1.0))
+    for number in range(2):
+        connection.run(partial(deposits.stored, place=place(bob, number), laid=laid(waiting), now=2.0))
+    connection.run(lambda tx: deliveries.drop_of_contact(tx, bob.id, now=3.0, reason="you blocked this contact"))
+    both = message_of(connection, waiting), message_of(connection, other)
+    assert [row.status for row in both] == [Status.FAILED] * 2
+    assert both[0].reason == f"you blocked this contact; {deliveries.LIES_THERE}"
+    assert both[1].reason == "you blocked this contact"
+
+
 def test_forgotten_mailboxes_take_their_copies_along(
     connection: Connection, bob: ContactRow, waiting: DeliveryRow
 ) -> None:
