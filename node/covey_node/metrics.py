@@ -197,7 +197,9 @@ class NodeMetrics:
             "covey_outbox_messages", "Messages that no device of the contact has yet.", ["status"], registry=registry
         )
         self._ahead = Gauge(
-            "covey_ahead_records", "Days to come for which a contact record of ours lies at a relay.", registry=registry
+            "covey_ahead_records_left",
+            "Days to come for which a contact record of ours lies at a relay.",
+            registry=registry,
         )
         self._mailbox_calls = Counter(
             "covey_mailbox_calls", "Calls at relays' mailboxes.", ["command", "outcome"], registry=registry

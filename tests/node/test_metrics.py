@@ -37,7 +37,7 @@ WANTED = {
     "covey_payload_bytes_total": {"path", "dir"},
     "covey_delivery_seconds": {"via"},
     "covey_outbox_messages": {"status"},
-    "covey_ahead_records": set(),
+    "covey_ahead_records_left": set(),
     "covey_mailbox_calls_total": {"command", "outcome"},
     "covey_ratchet_rejects_total": {"reason"},
 }
