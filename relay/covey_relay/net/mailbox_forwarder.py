@@ -33,9 +33,9 @@ _BUSY: Final = m.Refused(m.Reason.BUSY, 1)
 class _Ask:
     command: m.Fwd
     answered: trio.Event = field(default_factory=trio.Event)
-    answer: m.Answer = _UNREACHABLE
+    answer: m.Answer | None = None
 
-    def answer_with(self, answer: m.Answer) -> None:
+    def answer_with(self, answer: m.Answer | None) -> None:
         self.answer = answer
         self.answered.set()
 
@@ -66,19 +66,26 @@ class Forwarder:
             return _UNREACHABLE
         if self._under_way >= limits.FORWARDS:
             return _BUSY
+        self._under_way += 1
+        try:
+            return await self._asked(target, command) or await self._asked(target, command) or _UNREACHABLE
+        finally:
+            self._under_way -= 1
+
+    async def _asked(self, target: PeerId, command: m.Fwd) -> m.Answer | None:
+        """Return the answer, None when the stream broke before it came: one that stood idle may have died long ago.
+
+        All commands may be repeated.
+        """
         link = self._link_to(target)
         if isinstance(link, m.Refused):
             return link
         ask = _Ask(command)
         if not link.take(ask):
             return _BUSY
-        self._under_way += 1
-        try:
-            with trio.move_on_after(limits.FORWARD_SECONDS):
-                await ask.answered.wait()
-                return ask.answer
-        finally:
-            self._under_way -= 1
+        with trio.move_on_after(limits.FORWARD_SECONDS):
+            await ask.answered.wait()
+            return ask.answer
         link.end()
         return _UNREACHABLE
 
@@ -167,7 +174,7 @@ class _Link:
     def give_up(self) -> None:
         """Tell all who still wait that there is no answer."""
         for ask in (*self._waiting.values(), *self._asks):
-            ask.answer_with(_UNREACHABLE)
+            ask.answer_with(None)
 
     async def run(self, stream: Stream) -> None:
         """Ask and read answers until nothing was asked for a while, or the stream breaks."""

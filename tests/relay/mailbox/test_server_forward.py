@@ -107,15 +107,13 @@ async def test_only_known_relays_are_reached_and_nobody_else_is_dialed(public: N
         assert await w.bob.ask(m.Fwd(peer_id_bytes(w.near.host.peer_id), b"")) == UNREACHABLE
 
 
-async def test_a_relay_that_is_away_is_unreachable_and_comes_back(public: Network, tmp_path: Path) -> None:
-    identity = Identity.generate()
-    async with mailbox_relay(public, tmp_path / "far.db", identity=identity) as far:
-        addrs = far.host
-        async with mailbox_relay(public, tmp_path / "near.db", knows=[addrs]) as near:
-            alice = await near.client()
-            assert isinstance(await alice.hello_of(identity.peer_id), m.Hello)
-            await far.host.disconnect(near.host.peer_id)  # the next command finds a way again
-            assert isinstance(await alice.hello_of(identity.peer_id), m.Hello)
+async def test_a_stream_that_has_died_is_replaced_without_a_word(public: Network, tmp_path: Path) -> None:
+    async with world(public, tmp_path) as w:
+        ids = await w.bob.new("bob", m.AdmitKey(verify_key("alice")))
+        hello = await w.hello()
+        for number in (1, 2, 3):
+            await w.far.host.disconnect(w.near.host.peer_id)
+            assert await w.says(m.Put(ids.send_id, mid(number), DAY, BLOB), hello) == m.Stored(number)
 
 
 async def test_what_is_not_sealed_for_the_relay_is_refused_like_a_wrong_signature(
@@ -311,6 +309,7 @@ async def test_all_who_wait_for_a_relay_that_dies_are_told(public: Network, tmp_
             asked = [await alice.send(m.Fwd(peer_id_bytes(far.peer_id), b"")) for _ in range(30)]
             await until(lambda: rogue.streams == 1)
             await trio.testing.wait_all_tasks_blocked(0.02)
+            far.unhandle(public.protocol("mailbox"))
             await far.disconnect(near.host.peer_id)
             assert [await alice.answer(one) for one in asked] == [UNREACHABLE] * 30
 
