@@ -130,7 +130,7 @@ class AddKeys:
 
 @dataclass(frozen=True, slots=True)
 class TakeKey:
-    """-> Taken | GONE | TOKEN | EMPTY. `send_key` as in Deposit."""
+    """-> Taken | GONE | TOKEN | EMPTY. `send_key` as in Deposit. A token that had its key is given the bundle alone."""
 
     send_id: bytes
     send_key: bytes | None

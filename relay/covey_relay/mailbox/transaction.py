@@ -177,14 +177,15 @@ class Transaction:
         if not bundle:
             return Refusal.EMPTY
         if asked.token is not None and not self._use(row, asked.token, USES[Purpose.TAKE]):
-            return Refusal.TOKEN
+            if not _admits(row, asked.token):
+                return Refusal.TOKEN
+            return op.Taken(bundle, b"", left=0)  # it had its key; that answer may have been lost
         one_time = self._rows.take_key(row)
         return op.Taken(bundle, one_time, left=self._rows.count_keys(row) if one_time else 0)
 
     def _use(self, row: QueueRow, token: bytes, use: int) -> bool:
         """Note that the token was used for this; False when it was before, or the queue asks for others now."""
-        admit = _admission(row.admit)
-        if not isinstance(admit, AdmitTokens) or token not in admit.secret_hashes:
+        if not _admits(row, token):
             return False
         uses = self._rows.read_tokens(row).get(token, 0)
         if uses & use:
@@ -208,6 +209,12 @@ class Transaction:
 
 def _queue(row: QueueRow) -> Queue:
     return Queue(row.recv_key, _admission(row.admit), row.messages)
+
+
+def _admits(row: QueueRow, token: bytes) -> bool:
+    """Whether the queue lets a token in now, used or not."""
+    admit = _admission(row.admit)
+    return isinstance(admit, AdmitTokens) and token in admit.secret_hashes
 
 
 def _admission(stored: bytes) -> Admit:
