@@ -125,6 +125,17 @@ class RelayQueues:
         if hurry or not self._failures:
             self._woken.set()
 
+    async def answers(self) -> bool:
+        """Ask the relay something small; whether it answered."""
+        heard = next(iter(self._heard.values()), None)
+        if heard is None or heard.queue.recv_id is None:
+            return False
+        try:
+            await self._ask(heard.queue, Get(heard.queue.recv_id, 0, 1))
+        except MailboxUnreachable:
+            return False
+        return True
+
     def acknowledge(self, set_id: int, packets: Sequence[bytes]) -> None:
         """Have packets deleted that are durable here and may lie in this relay's queues of their set."""
         for recv_id, heard in self._sets.get(set_id, {}).items():
