@@ -36,8 +36,9 @@ from covey_node.store.tx import Tx
 log = get_logger("node.profile")
 
 _WANTED = "profile_wanted"
+_HIDDEN_AT = "profile_hidden_at"
 _MADE = "profile_made"
-"""Keys of `meta`: whether the profile is to be published (01) or was taken back (00); its last `made`."""
+"""Keys of `meta`: whether the profile is to be published (01) or was taken back (00), and when; its last `made`."""
 
 Exchange = Callable[[], AbstractAsyncContextManager[Dht]]
 
@@ -98,7 +99,7 @@ class Profiles:
         """Publish our profile from now on, or take it back; `Refused` where there is nothing to name in it."""
         if published and self._contact_queues is None:
             raise Refused("mailboxes are off (COVEY_NODE_MAILBOXES): nobody could leave a request")
-        await self._ledger.change(lambda tx, _: account.set_meta(tx, _WANTED, bytes((published,))))
+        await self._ledger.change(lambda tx, _: self._note_wanted(tx, published=published))
         self._told = None
         try:
             with trio.move_on_after(limits.PROFILE_FIND_SECONDS):
@@ -145,7 +146,7 @@ class Profiles:
 
     async def _keep(self) -> None:
         wanted, name = await self._ledger.read(lambda tx: (account.get_meta(tx, _WANTED), own_name(tx)))
-        if wanted is None:
+        if wanted is None or (wanted == b"\x00" and await self._ledger.read(self._is_long_hidden)):
             return
         mailboxes = None
         if wanted == b"\x01" and self._contact_queues is not None:
@@ -166,6 +167,15 @@ class Profiles:
         self._told = _Told(name, mailboxes, made, now, holders)
         self._ahead_due.ring()
         log.info("node.profile.published", hidden=mailboxes is None, holders=holders)
+
+    def _note_wanted(self, tx: Tx, *, published: bool) -> None:
+        account.set_meta(tx, _WANTED, bytes((published,)))
+        account.set_meta(tx, _HIDDEN_AT, int(self._own.now()).to_bytes(8, "big"))
+
+    def _is_long_hidden(self, tx: Tx) -> bool:
+        """Whether it was taken back so long ago that no holder keeps what was published before."""
+        since = self._own.now() - int.from_bytes(account.get_meta(tx, _HIDDEN_AT) or b"", "big")
+        return not 0 <= since < limits.PROFILE_HIDING_SECONDS
 
     def _next_made(self, tx: Tx) -> int:
         last = int.from_bytes(account.get_meta(tx, _MADE) or b"", "big")

@@ -22,7 +22,9 @@ from covey_core.wire.ahead import (
 )
 from covey_node import crypto, limits
 from covey_node.protocol.profile import PublicProfile
+from covey_node.service import profiles
 from covey_node.service.profile_ahead import ProfileAhead
+from covey_node.service.profiles import Profiles
 from tests.node.protocol.test_invite import with_mailboxes
 from tests.support.away import Side, away_side
 
@@ -124,3 +126,24 @@ async def test_a_hidden_profile_is_taken_back_everywhere_and_may_come_again(tmp_
         assert not relays.lying
         assert await ahead_of(alice, relays).keep(PROFILE)
         assert len(relays.lying) == 60
+
+
+async def test_that_a_profile_is_hidden_is_told_for_three_days_and_then_nothing_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, tries = [1_800_000_000.0], list[float]()
+
+    def exchange(_: Network) -> None:
+        tries.append(clock[0])
+        raise StreamLost("there is no network")
+
+    monkeypatch.setattr(profiles, "open_record_exchange", exchange)
+    async with away_side(tmp_path / "alice", INVITE.network, running=(), now=lambda: clock[0]) as alice:
+        ours = Profiles(alice.ledger, alice.own, INVITE.network, None)
+        await ours._keep()
+        assert not tries  # who never had one tells nothing
+        await ours.want(published=False)
+        assert tries == [clock[0]]
+        clock[0] += limits.PROFILE_HIDING_SECONDS
+        await ours._keep()
+        assert len(tries) == 1
