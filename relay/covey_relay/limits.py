@@ -218,6 +218,9 @@ FORWARD_SECONDS = 15.0
 FORWARD_OPEN_SECONDS = 10.0
 """Connecting to another relay and hearing its Hello."""
 
+FORWARD_OPEN_AGAIN_SECONDS = (0.05, 0.5)
+"""Pauses before it is tried again, when a connection turned out to be dead."""
+
 FORWARD_IDLE_SECONDS = 60.0
 """A stream to another relay on which nothing was forwarded for so long is ended; the other side would, at 120 s."""
 

@@ -137,13 +137,25 @@ class Forwarder:
     async def _opened(self, target: PeerId) -> Stream:
         """Return a stream on which the relay has said its Hello."""
         with trio.fail_after(limits.FORWARD_OPEN_SECONDS):
-            if not self._host.connections(target):
-                await self._host.connect(target, self._relays.addrs_of(target))
-            stream = await self._host.open_stream(target, self._host.network.protocol(m.MAILBOX_NAME))
+            for pause_seconds in limits.FORWARD_OPEN_AGAIN_SECONDS:
+                try:
+                    return await self._opened_once(target)
+                except StreamLost:  # on a connection of which nobody knew that it has died
+                    await trio.sleep(pause_seconds)
+            return await self._opened_once(target)
+
+    async def _opened_once(self, target: PeerId) -> Stream:
+        if not self._host.connections(target):
+            await self._host.connect(target, self._relays.addrs_of(target))
+        stream = await self._host.open_stream(target, self._host.network.protocol(m.MAILBOX_NAME))
+        try:
             frame = await stream.read_frame(limit=MAILBOX_HELLO_BYTES)
-        if frame is None:
-            raise StreamLost("the relay ended the stream without a hello")
-        decode_hello(frame)
+            if frame is None:
+                raise StreamLost("the relay ended the stream without a hello")
+            decode_hello(frame)
+        except (CoveyError, trio.Cancelled):
+            await stream.reset()
+            raise
         return stream
 
 
