@@ -66,6 +66,7 @@ INCOMING_REQUESTS_MAX = 200  # undecided requests of strangers; further ones are
 # --- own mailboxes (docs/spec/delivery.md, docs/spec/mailbox.md) ---
 MAILBOX_REPLICAS = 3  # queues of one set of ours, as many as relays are known (DESIGN 5)
 MAILBOX_GONE_SECONDS = 24 * 3600  # a relay that was away for so long is replaced (DESIGN 5)
+MAILBOX_QUIET_SECONDS = 600  # a relay that was silent is tried again after so long where another one is silent too
 MAILBOX_AWAY_STEP_SECONDS = 600  # of one look that found it away: twice the pause between looks; sleep does not count
 MAILBOX_LOST_SECONDS = 24 * 3600  # a relay that lost a queue of ours is chosen last for so long
 MAILBOX_SETTLE_SECONDS = 2  # a quorum waits so long for the last queue, so that contacts are told once
@@ -194,6 +195,8 @@ REQUEST_TTL_SECONDS = 21 * 24 * 3600  # what a relay is asked to keep a request 
 
 CALL_SECONDS = 900  # who has our request hears from us so often; it costs both one connection
 CALLS_MAX = 32  # devices that are called at one time, those seen last first
+CALL_BACK_SECONDS = 2.0  # after the last connection ended, up to twice that: who restarts is back, and is not met halfway
+CALL_BACK_PAUSE_SECONDS = 30.0  # between two calls back of one device: a line that breaks at once is not dialed forever
 
 # --- relay client (docs/spec/circuit.md) ---
 RESERVATIONS_WANTED = 2  # DESIGN 3: two relays of different operators

@@ -167,7 +167,7 @@ async def open_node(
             ("presence", presence.run),
             ("delivery", delivery.run),
             ("insight", insight.run),
-            ("calling", Calling(ledger, reach, relays).run),
+            ("calling", Calling(ledger, reach, relays, host).run),
             ("tidy", partial(_tidy, ledger, own)),
             *mailboxes.tasks(),
         ):

@@ -131,7 +131,7 @@ async def test_contacts_are_called_again_after_the_database_failed(world: World,
     world.database.failures = 2
     reach = _Reach()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(Calling(world.ledger, reach, _Relays()).run)  # type: ignore[arg-type]
+        nursery.start_soon(Calling(world.ledger, reach, _Relays(), world.host).run)  # type: ignore[arg-type]
         await trio.sleep(2.5 * limits.CALL_SECONDS)
         assert reach.called == [PEER]
         nursery.cancel_scope.cancel()
