@@ -169,7 +169,14 @@ async def test_after_a_block_nothing_is_published_under_the_old_keys(tmp_path: P
             assert await leaves.look() == 31
             assert not any(row.withdrawal for row in await alice._ledger.read(ahead.rows))
             clock.goes_to(TODAY + 1)
-            assert await one.ahead.publish_due() == 1
+            assert await one.ahead.publish_due() >= 1  # the node's own task may replace one meanwhile
+            share = record_keys(old).share
+            assert await one.dht.get(record_key(share.blinded_key(TODAY + 1))) == ()
+            values = one.ahead._table._raw.execute(
+                "SELECT value FROM records WHERE day_key IN (" + ",".join("?" * len(owed)) + ")",
+                [row.day_key for row in owed],
+            ).fetchall()
+            assert values == [(None,)] * 30  # the first day is over
             assert not await look_up(bob)
             inner, _ = await in_dht(alice, one.dht, TODAY + 1)
             assert inner.account_key == old.account_key
