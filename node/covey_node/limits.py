@@ -195,7 +195,7 @@ REQUEST_TTL_SECONDS = 21 * 24 * 3600  # what a relay is asked to keep a request 
 
 CALL_SECONDS = 900  # who has our request hears from us so often; it costs both one connection
 CALLS_MAX = 32  # devices that are called at one time, those seen last first
-CALL_BACK_SECONDS = 2.0  # after the last connection ended, up to twice that: who restarts is back, and is not met halfway
+CALL_BACK_SECONDS = 2.0  # after the last connection ended, up to twice that: who restarts is back by then
 CALL_BACK_PAUSE_SECONDS = 30.0  # between two calls back of one device: a line that breaks at once is not dialed forever
 
 # --- relay client (docs/spec/circuit.md) ---
