@@ -183,6 +183,7 @@ class Replication(RuleBasedStateMachine):
         self.sent: dict[bytes, int] = {}  # packet -> message row
         self.ranks: dict[int, int] = {}
         self.replicas: dict[int, Replica] = {}
+        self.more: set[int] = set()
         self.flying: list[tuple[Relay, bytes, int, bytes, bytes]] = []
 
     @initialize(faulty=st.integers(0, 2))
@@ -202,6 +203,7 @@ class Replication(RuleBasedStateMachine):
         for relay in self.relays:
             pause = old[relay.number].relay if relay.number in old else Pause(Backoff(2, 300))
             self.replicas[relay.number] = Replica(pause, self.now + HOUR / 2)
+            self.more.add(relay.number)
 
     def place(self, relay: Relay, send_id: bytes | None = None) -> Place:
         return Place(self.bob, DEVICE, relay_id(relay.number), send_id or relay.send_id)
@@ -237,6 +239,7 @@ class Replication(RuleBasedStateMachine):
             return row.id
 
         self.sent[packet] = self.connection.run(write)
+        self.more.update(self.replicas)
 
     @rule()
     def the_sender_works(self) -> None:
@@ -245,8 +248,10 @@ class Replication(RuleBasedStateMachine):
 
     def work(self, relay: Relay) -> None:
         replica = self.replicas[relay.number]
-        ids = self.connection.read(lambda tx: deposits.missing(tx, self.place(relay), after=0, limit=256))
-        replica.queue([row_id for row_id, _ in ids], due=self.now)
+        if relay.number in self.more:  # something was written, or a process began: only then the database is asked
+            self.more.discard(relay.number)
+            ids = self.connection.read(lambda tx: deposits.missing(tx, self.place(relay), after=0, limit=256))
+            replica.queue([row_id for row_id, _ in ids], due=self.now)
         match replica.next(now=self.now):
             case Put(wanted):
                 replica.putting(wanted)
@@ -425,16 +430,35 @@ class Replication(RuleBasedStateMachine):
         self.connection.close()
         self.folder.cleanup()
 
+    def the_sender_goes_on(self) -> None:
+        """Let hours pass in which everything that was asked is answered."""
+        for _ in range(8):
+            self.the_sender_works()
+            while self.flying:
+                self.a_deposit(0, "arrives")
+            self.now += HOUR
+
+    def every_copy_is_there(self) -> None:
+        """What was lost is laid down again: each relay has every packet of which the sender has not heard."""
+        self.no_status_goes_back()
+        for packet, row_id in self.sent.items():
+            if self.ranks[row_id] == RANK[Status.DELIVERED]:
+                continue
+            found = self.connection.read(partial(deposits.of_message, message_row=row_id))
+            assert found is not None
+            assert found[0] == Copies(3, 3)
+            packet_hash = hashlib.sha256(packet).digest()
+            for relay in self.relays:
+                assert packet in relay.held.values() or self.mid(relay, packet_hash) in relay.acked
+
     def end_well(self) -> None:
         for relay in self.relays:
             relay.up, relay.lies = True, False
         self.the_recipient_mends_its_set()
+        self.the_sender_goes_on()
+        self.every_copy_is_there()
         for _ in range(8):
-            for _ in range(4):
-                self.the_sender_works()
-                while self.flying:
-                    self.a_deposit(0, "arrives")
-                self.now += 2 * HOUR
+            self.the_sender_goes_on()
             for at in range(3):
                 self.the_recipient_fetches(at)
             while self.recipient.receipts:
