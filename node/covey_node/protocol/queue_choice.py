@@ -57,6 +57,11 @@ class Behaviour:
         """Return what is known after it said that it has no such queue."""
         return replace(self, lost_at=now)
 
+    def quiet(self, *, now: float) -> bool:
+        """Whether it did not answer lately; after a while it may be tried again in place of another silent one."""
+        recent = self.failed_at is not None and abs(now - self.failed_at) < limits.MAILBOX_QUIET_SECONDS
+        return self.failures > 0 and recent
+
     def unreliable(self, *, now: float) -> bool:
         """Whether it lost a queue of ours lately."""
         return self.lost_at is not None and abs(now - self.lost_at) < limits.MAILBOX_LOST_SECONDS
@@ -126,12 +131,12 @@ def _best(
     *,
     now: float,
 ) -> Candidate | None:
-    """Return the best relay for a further queue; none that is silent in place of another that is silent."""
-    able = [one for one in free if not failing or not seen[one.peer].failures]
+    """Return the best relay for a further queue; none that was silent lately in place of another that is silent."""
+    able = [one for one in free if not failing or not seen[one.peer].quiet(now=now)]
     return min(
         able,
         key=lambda one: (
-            seen[one.peer].failures > 0,
+            seen[one.peer].quiet(now=now),
             one.spare,
             seen[one.peer].unreliable(now=now),
             clashes(one, chosen),

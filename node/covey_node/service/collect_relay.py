@@ -1,17 +1,16 @@
-"""Our queues at one relay: made, listened to, emptied, deleted.
+"""Our queues at one relay: listened to, and what they bring taken.
 
 Owns: the order commit, then acknowledgement; what waits to be acknowledged; pauses after a relay did not answer. Spec:
 docs/spec/mailbox.md. Never touches: which queues there ought to be (collect_plan.py), what packets mean
-(collect_use.py).
+(collect_use.py), how one is made and deleted (collect_making.py).
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
 
 import trio
 
@@ -20,15 +19,9 @@ from covey_core.limits import MAILBOX_ACK_MIDS
 from covey_core.logs import get_logger
 from covey_core.peers import PeerId, peer_id_bytes, short
 from covey_core.wire.mailbox import (
-    Admit,
     Answer,
     Command,
-    Del,
     Get,
-    Ids,
-    Messages,
-    New,
-    Reason,
     Refused,
     StoredMessage,
 )
@@ -37,60 +30,23 @@ from covey_node.crypto.errors import Undecryptable
 from covey_node.crypto.primitives import ed25519_public
 from covey_node.crypto.replica import ReplicaKeys
 from covey_node.metrics import RatchetReject
-from covey_node.net.mailbox import At, MailboxClient, MailboxUnreachable, Role, Subscribed
+from covey_node.net.mailbox import MailboxUnreachable, Role, Subscribed
 from covey_node.protocol.backoff import Backoff
 from covey_node.protocol.frames import Outcome
 from covey_node.service.collect_acks import Acknowledging
-from covey_node.service.collect_plan import gone_queues
-from covey_node.service.collect_use import Use
-from covey_node.service.effects import Effects
-from covey_node.service.ledger import Ledger
-from covey_node.service.own import Own
+from covey_node.service.collect_making import Around, Making, Parts
 from covey_node.store import queues
-from covey_node.store.errors import Conflict, StoreError
-from covey_node.store.queues import Purpose, QueueRow, QueueState, SetRow
+from covey_node.store.errors import StoreError
+from covey_node.store.queues import QueueRow, QueueState, SetRow
 from covey_node.store.tx import Tx
 
 log = get_logger("node.collecting")
 
 _PAUSE = Backoff(limits.MAILBOX_RELAY_RETRY_SECONDS_MIN, limits.MAILBOX_RELAY_RETRY_SECONDS_MAX)
+_PROBE = Backoff(limits.MAILBOX_PROBE_SECONDS, limits.MAILBOX_PROBE_SECONDS)
 _READ = (QueueState.STANDING, QueueState.LEAVING)
 _AGAIN = frozenset({Outcome.RETRY_LATER, Outcome.TOO_MANY_REQUESTS})
 """Outcomes of packets that are not acknowledged: they are to come again."""
-
-
-class Around(Protocol):
-    """What one relay's queues have to do with all the others."""
-
-    def at(self, relay: PeerId) -> At:
-        """Return where a relay is, as far as is known now."""
-
-    def answered(self, relay: PeerId) -> None:
-        """A relay has answered."""
-
-    async def silent(self, relay: PeerId, reason: str) -> None:
-        """A relay has not answered."""
-
-    async def lost(self, relay: PeerId) -> None:
-        """A relay has said that a queue of ours is gone."""
-
-    def changed(self, set_ids: Iterable[int]) -> None:
-        """The queues of these sets are others now."""
-
-    def taken(self, relay: PeerId, set_id: int, packets: Sequence[bytes]) -> None:
-        """Packets of a set that lay at a relay are durable here: the other relays need not keep them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What collecting needs."""
-
-    ledger: Ledger
-    own: Own
-    client: MailboxClient
-    uses: Mapping[Purpose, Use]
-    rejected: Callable[[RatchetReject], None] = lambda _reason: None
-    received_bytes: Callable[[int], None] = lambda _count: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +71,7 @@ class RelayQueues:
         self._sets: dict[int, dict[bytes, Heard]] = {}  # the same, by set
         self._waiting: dict[bytes, dict[bytes, int]] = {}  # bytes of what came and is not deleted there, by recv_id
         self._acks = Acknowledging(self._call, self._deleted)
+        self._making = Making(parts, around, relay, ask=self._ask, unhear=self._unhear)
         self._failures = 0
         self.listening = False
 
@@ -188,12 +145,13 @@ class RelayQueues:
     async def _attend(self, nursery: trio.Nursery) -> None:
         """Do what there is to do until no queue is left; raise what ends the connection."""
         nursery.start_soon(self._acks.run)
+        nursery.start_soon(self._keep_asking)
         while True:
             self._woken = trio.Event()
             rows = await self._parts.ledger.read(lambda tx: queues.at_relay(tx, self._raw))
             if not rows:
                 return
-            again = await self._change(rows)
+            again = await self._making.change(rows)
             fresh = await self._parts.ledger.read(self._unheard)
             if fresh:
                 for heard in fresh:
@@ -202,96 +160,16 @@ class RelayQueues:
             with trio.move_on_after(again):
                 await self._woken.wait()
 
-    # --- making and deleting ------------------------------------------------------------------------------------------
+    async def _keep_asking(self) -> None:
+        """Ask something small now and then: a connection that died silently is noticed by nobody who only listens."""
+        while True:
+            await trio.sleep(_PROBE.wait_seconds(1, random=random.random))
+            heard = [one.queue for one in self._heard.values()]
+            for row in heard if self._parts.isolated else heard[:1]:
+                if row.recv_id is not None:
+                    await self._ask(row, Get(row.recv_id, 0, 1))
 
-    async def _change(self, rows: Sequence[QueueRow]) -> float:
-        """Make and delete what is to be made and deleted; return after how many seconds to look again."""
-        left = tuple(row for row in rows if row.state is QueueState.LEAVING)
-        done = set(await self._parts.ledger.read(lambda tx: gone_queues(tx, left, self._parts.uses)) if left else ())
-        waits = [float(limits.MAILBOX_EMPTY_SECONDS if left else limits.MAILBOX_PLAN_SECONDS)]
-        steps = {QueueState.MAKING: self._make, QueueState.ENDING: self._delete}
-        at_once = trio.CapacityLimiter(limits.MAILBOX_CALLS_AT_ONCE)
-
-        async def do(row: QueueRow) -> None:
-            async with at_once:
-                wait = await (self._empty(row) if row in done else steps[row.state](row))
-            if wait is not None:
-                waits.append(wait)
-
-        async with trio.open_nursery() as nursery:
-            for row in rows:
-                if row.state in steps or row in done:
-                    nursery.start_soon(do, row)
-        return min(waits)
-
-    async def _make(self, row: QueueRow) -> float | None:
-        admit = await self._parts.ledger.read(lambda tx: self._admission(tx, row))
-        if admit is None:
-            return None
-        answer = await self._ask(row, New(ed25519_public(row.recv_seed), admit))
-        match answer:
-            case Ids():
-                await self._stood(row, answer)
-            case Refused(Reason.BUSY, retry_after):
-                return retry_after or limits.MAILBOX_BUSY_SECONDS
-            case (
-                _
-            ):  # it knows our key with another admission, or answers nonsense: another key, and maybe another relay
-                await self._forget(row, lost=True)
-        return None
-
-    def _admission(self, tx: Tx, row: QueueRow) -> Admit | None:
-        of = queues.get_set(tx, row.set_id)
-        use = None if of is None else self._parts.uses.get(of.purpose)
-        return None if of is None or use is None else use.admit(tx, of, self._raw)
-
-    async def _stood(self, row: QueueRow, ids: Ids) -> None:
-        now = self._parts.own.now()
-        try:
-            wanted = await self._parts.ledger.change(lambda tx, _effects: queues.stood(tx, row.id, ids, now=now))
-        except Conflict:
-            await self._forget(row, lost=True)
-            return
-        if not wanted:
-            await self._ask(row, Del(ids.recv_id))
-        self._around.changed((row.set_id,))
-
-    async def _delete(self, row: QueueRow) -> float | None:
-        if row.recv_id is not None:
-            answer = await self._ask(row, Del(row.recv_id))
-            if isinstance(answer, Refused) and answer.reason is Reason.BUSY:
-                return answer.retry_after_seconds or limits.MAILBOX_BUSY_SECONDS
-        await self._forget(row)  # AUTH: it is gone already
-        return None
-
-    async def _empty(self, row: QueueRow) -> float | None:
-        """Delete a queue that left its set and that nobody writes to any more, once nothing lies in it."""
-        if row.recv_id is None:
-            return None
-        answer = await self._ask(row, Get(row.recv_id, 0, 1))
-        if answer == Messages(()):
-            await self._parts.ledger.change(lambda tx, _effects: queues.end(tx, row.id))
-            return await self._delete(replace(row, state=QueueState.ENDING))
-        if isinstance(answer, Refused) and answer.reason is Reason.AUTH:
-            await self._forget(row)
-            return None
-        return limits.MAILBOX_EMPTY_SECONDS
-
-    async def _forget(self, row: QueueRow, *, lost: bool = False) -> None:
-        """Forget a queue that is not there any more; `lost`: the relay is to blame, unless we were about to end it."""
-
-        def remove(tx: Tx, _effects: Effects) -> bool:
-            known = queues.get(tx, row.id)
-            queues.remove(tx, row.id)
-            return known is not None and known.state is not QueueState.ENDING
-
-        lost = await self._parts.ledger.change(remove) and lost
-        if row.recv_id is not None:
-            self._heard.pop(row.recv_id, None)
-            self._sets.get(row.set_id, {}).pop(row.recv_id, None)
-        if lost:
-            await self._around.lost(self._relay)
-        self._around.changed((row.set_id,))
+    # --- asking -------------------------------------------------------------------------------------------------------
 
     async def _ask(self, row: QueueRow, command: Command) -> Answer:
         return await self._call(row.recv_seed, command)
@@ -324,6 +202,11 @@ class RelayQueues:
             self._sets.setdefault(heard.queue.set_id, {})[heard.queue.recv_id] = heard
             self._acks.seeds[heard.queue.recv_id] = heard.queue.recv_seed
 
+    def _unhear(self, row: QueueRow) -> None:
+        if row.recv_id is not None:
+            self._heard.pop(row.recv_id, None)
+            self._sets.get(row.set_id, {}).pop(row.recv_id, None)
+
     async def _listen(self, fresh: Sequence[Heard]) -> None:
         """Listen to queues until the connection ends; those that the relay does not know are forgotten."""
         wanted = {heard.queue.recv_id: heard.queue for heard in fresh if heard.queue.recv_id is not None}
@@ -332,7 +215,7 @@ class RelayQueues:
         async def gone(recv_id: bytes, _refusal: Refused) -> None:
             refused.add(recv_id)
             if recv_id in wanted:
-                await self._forget(wanted[recv_id], lost=True)
+                await self._making.forget(wanted[recv_id], lost=True)
 
         def standing() -> None:
             self._failures = 0

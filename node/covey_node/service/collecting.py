@@ -19,9 +19,10 @@ from covey_node.net.lasting import failed
 from covey_node.net.mailbox import At
 from covey_node.protocol.queue_choice import Behaviour
 from covey_node.service import collect_plan
+from covey_node.service.collect_making import Parts
 from covey_node.service.collect_plan import Surroundings
 from covey_node.service.collect_receipts import Receipting
-from covey_node.service.collect_relay import Parts, RelayQueues
+from covey_node.service.collect_relay import RelayQueues
 from covey_node.service.effects import Effects
 from covey_node.service.mailbox_views import Seen
 from covey_node.store import queue_relays, queues

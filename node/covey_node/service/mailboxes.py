@@ -14,7 +14,7 @@ from covey_core.host import Host
 from covey_core.network import Network
 from covey_core.peers import PeerId
 from covey_node.net.mailbox import Isolation, MailboxClient
-from covey_node.service.collect_relay import Parts
+from covey_node.service.collect_making import Parts
 from covey_node.service.collect_use import ContactUse, Use
 from covey_node.service.collecting import Collecting
 from covey_node.service.contact_queues import ContactQueues
@@ -86,7 +86,7 @@ def make_mailboxes(
         Purpose.INVITES: contact_queues,
         Purpose.OPEN: contact_queues,
     }
-    collecting = Collecting(Parts(ledger, own, client, uses), path_stands=path_stands)
+    collecting = Collecting(Parts(ledger, own, client, uses, isolated=isolation == "queue"), path_stands=path_stands)
     depositing = Depositing(ledger, own, host, client, name_of=partial(relay_name, network))
     newcomer, profiles = Newcomer(ledger, own, client), Profiles(ledger, own, network, contact_queues)
     return Mailboxes(profiles, client, collecting, contact_queues, newcomer, depositing)

@@ -16,7 +16,7 @@ from covey_node.protocol.relay_choice import Candidate
 NOW = 1_000_000.0
 GONE = Behaviour(away_seconds=limits.MAILBOX_GONE_SECONDS, failures=9)
 LEFT = Behaviour(left_at=NOW)
-SILENT = Behaviour(failures=1)
+SILENT = Behaviour(failures=1, failed_at=NOW)
 
 
 def relay(name: str, operator: str = "", network: str = "") -> Candidate:
@@ -70,6 +70,13 @@ def test_a_relay_that_does_not_answer_is_tried_on_where_no_other_is_known() -> N
     assert choose(begun, FIVE[:3], {PeerId("b"): SILENT}, now=NOW) == Choice()
     both = {PeerId("b"): SILENT, PeerId("d"): SILENT}
     assert choose(begun, FIVE[:4], both, now=NOW) == Choice()
+
+
+def test_of_silent_relays_each_is_tried_again_after_a_while() -> None:
+    begun = [*standing("a", "c"), Held(7, PeerId("b"), stands=False)]
+    both = {PeerId("b"): SILENT, PeerId("d"): SILENT}
+    later = NOW + limits.MAILBOX_QUIET_SECONDS
+    assert choose(begun, FIVE[:4], both, now=later) == Choice(make=("d",), leave=(7,))
 
 
 def test_a_relay_that_stood_and_does_not_answer_is_kept_for_a_day_and_then_replaced() -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 import trio
 
@@ -16,7 +17,7 @@ from covey_node.crypto.replica import ReplicaKeys
 from covey_node.net.mailbox import At, MailboxUnreachable, Role, Subscribed
 from covey_node.protocol.contents import Mailboxes
 from covey_node.protocol.frames import Outcome
-from covey_node.service.collect_relay import Parts
+from covey_node.service.collect_making import Parts
 from covey_node.service.collect_use import ContactUse
 from covey_node.service.collecting import Collecting
 from covey_node.service.effects import Effects
@@ -26,6 +27,7 @@ from covey_node.store.queues import Purpose, QueueRow, QueueState, SetRow
 from covey_node.store.tx import Tx
 from tests.node.service import lane_world
 
+T = TypeVar("T")
 NAMES = ("ann", "bea", "cat", "dan")
 PACKET = 4096
 
@@ -202,7 +204,7 @@ class World:
         parts = Parts(self.lanes.ledger, own, self.relays, {Purpose.CONTACT: self.use})  # type: ignore[arg-type]
         self.collecting = Collecting(parts, path_stands=lambda _peer: False)
 
-    def read(self, function):  # type: ignore[no-untyped-def]
+    def read(self, function: Callable[[Tx], T]) -> T:
         """Read the database."""
         return self.lanes.database.connection.read(function)
 
@@ -226,8 +228,9 @@ class World:
     def keys(self, name: str) -> ReplicaKeys:
         """The keys of the queue that stands at a relay."""
         row = self.queues(QueueState.STANDING, QueueState.LEAVING)[name]
-        secret = self.read(lambda tx: queues.get_set(tx, row.set_id)).secret
-        return ReplicaKeys.derive(secret, row.relay, row.send_id or b"")
+        found = self.read(lambda tx: queues.get_set(tx, row.set_id))
+        assert found is not None
+        return ReplicaKeys.derive(found.secret or b"", row.relay, row.send_id or b"")
 
     def put(self, name: str, packet: bytes) -> None:
         """Lay a packet down at a relay."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,8 +17,10 @@ from covey_core.wire import mailbox as m
 from covey_node import limits
 from covey_node.protocol.frames import Outcome
 from covey_node.protocol.status import ContactState
+from covey_node.service.effects import Effects
 from covey_node.store import contacts
 from covey_node.store.queues import QueueState
+from covey_node.store.tx import Tx
 from tests.node.service.collect_fakes import PACKET, World
 
 HOUR = 3600.0
@@ -76,8 +79,9 @@ async def test_a_dead_relay_is_passed_over_where_another_answers(world: World, a
     world.relays.known.append("dan")
     world.relays.fail("ann", "bea")
     async with collecting(world):
+        assert set(world.queues()) == {"cat", "dan"}
         world.relays.down.discard("bea")
-        await trio.sleep(limits.MAILBOX_RELAY_RETRY_SECONDS_MAX)
+        await trio.sleep(HOUR)
         assert set(world.queues()) == {"bea", "cat", "dan"}
 
 
@@ -102,7 +106,7 @@ async def test_what_one_relay_brought_is_acknowledged_at_the_others_which_may_br
         await trio.sleep(1)
         assert world.incoming.taken == packets
         for name in ("ann", "bea", "cat"):
-            mids = {mid for command in world.relays.asked(name, m.Ack) for mid in command.mids}  # type: ignore[attr-defined]
+            mids = {mid for command in world.relays.asked(name, m.Ack) for mid in command.mids}  # type: ignore[union-attr]
             assert mids == {world.keys(name).mid(packet) for packet in packets}, name
         for packet in packets:
             world.put("bea", packet)
@@ -117,7 +121,7 @@ async def test_acknowledgements_are_gathered(world: World, autojump_clock: MockC
             world.put("ann", os.urandom(PACKET))
         await trio.sleep(5)
         assert world.lying("ann") == 0
-        assert [len(command.mids) for command in world.relays.asked("ann", m.Ack)] == [1024, 76]  # type: ignore[attr-defined]
+        assert [len(command.mids) for command in world.relays.asked("ann", m.Ack)] == [1024, 76]  # type: ignore[union-attr]
 
 
 async def test_a_busy_relay_is_asked_again_when_it_said(world: World, autojump_clock: MockClock) -> None:
@@ -171,6 +175,20 @@ async def test_a_relay_that_is_silent_is_asked_ever_more_seldom_and_at_once_when
         world.collecting.network_changed()
         await trio.sleep(1)
         assert world.collecting.seen().listening == frozenset(world.relays.peers[name] for name in world.relays.known)
+
+
+async def test_a_connection_that_died_without_a_word_is_noticed_and_made_anew(
+    world: World, autojump_clock: MockClock
+) -> None:
+    async with collecting(world):
+        world.relays.down.add("ann")  # and nothing says so: the subscription seems to stand
+        await trio.sleep(limits.MAILBOX_PROBE_SECONDS + 60)
+        listening = {world.relays.names[peer] for peer in world.collecting.seen().listening}
+        assert listening == {"bea", "cat"}
+        world.relays.down.clear()
+        await trio.sleep(limits.MAILBOX_RELAY_RETRY_SECONDS_MAX)
+        listening = {world.relays.names[peer] for peer in world.collecting.seen().listening}
+        assert listening == {"ann", "bea", "cat"}
 
 
 async def test_a_relay_that_is_silent_for_a_day_is_replaced_and_read_again_when_it_is_back(
@@ -236,9 +254,10 @@ async def test_blocking_deletes_all_queues_also_where_a_relay_is_away(world: Wor
     async with collecting(world):
         world.relays.fail("ann")
 
-        def block(tx, effects):  # type: ignore[no-untyped-def]
+        def block(tx: Tx, effects: Effects) -> None:
             row = contacts.get(tx, world.contact)
-            contacts.save(tx, type(row)(**{**_fields(row), "state": ContactState.BLOCKED}))
+            assert row is not None
+            contacts.save(tx, replace(row, state=ContactState.BLOCKED))
             effects.contact(world.contact)
 
         await world.lanes.ledger.change(block)
@@ -249,11 +268,6 @@ async def test_blocking_deletes_all_queues_also_where_a_relay_is_away(world: Wor
         assert world.relays.queues["ann"] == {}
         assert world.read(lambda tx: tx.all("SELECT secret FROM queue_sets")) == [(None,)]
         assert world.read(lambda tx: tx.number("SELECT count(*) FROM queues")) == 0
-
-
-def _fields(row: contacts.ContactRow | None) -> dict[str, object]:
-    assert row is not None
-    return {name: getattr(row, name) for name in row.__dataclass_fields__}
 
 
 async def test_a_relay_that_never_comes_back_is_forgotten_after_its_queues_are(
