@@ -89,7 +89,7 @@ class FakeRelays:
         assert seed is not None
         name = self.names[at.relay]
         self.calls.append((trio.current_time(), name, command))
-        await trio.sleep(0.01)
+        await trio.lowlevel.checkpoint()
         if name in self.down:
             raise MailboxUnreachable("no connection")
         if prepared := self.answers.get((name, type(command))):
@@ -126,7 +126,7 @@ class FakeRelays:
     ) -> None:
         name = self.names[at.relay]
         self.calls += [(trio.current_time(), name, m.Sub(one.recv_id, one.after)) for one in queues]
-        await trio.sleep(0.01)
+        await trio.lowlevel.checkpoint()
         if name in self.down:
             raise MailboxUnreachable("no connection")
         breaks = self.breaks[name]
