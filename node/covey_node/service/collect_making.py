@@ -61,7 +61,6 @@ class Parts:
     uses: Mapping[Purpose, Use]
     rejected: Callable[[RatchetReject], None] = lambda _reason: None
     isolated: bool = False  # each queue has a connection of its own
-    received_bytes: Callable[[int], None] = lambda _count: None
 
 
 class Making:

@@ -82,17 +82,6 @@ class RelayQueues:
         if hurry or not self._failures:
             self._woken.set()
 
-    async def answers(self) -> bool:
-        """Ask the relay something small; whether it answered."""
-        heard = next(iter(self._heard.values()), None)
-        if heard is None or heard.queue.recv_id is None:
-            return False
-        try:
-            await self._ask(heard.queue, Get(heard.queue.recv_id, 0, 1))
-        except MailboxUnreachable:
-            return False
-        return True
-
     def acknowledge(self, set_id: int, packets: Sequence[bytes]) -> None:
         """Have packets deleted that are durable here and may lie in this relay's queues of their set."""
         for recv_id, heard in self._sets.get(set_id, {}).items():
@@ -252,7 +241,6 @@ class RelayQueues:
             except Undecryptable:
                 self._parts.rejected(RatchetReject.MALFORMED)
                 await self._acks.wait_add(recv_id, [message.mid])
-        self._parts.received_bytes(sum(len(message.blob) for message in messages))
         while opened:
             outcomes = await self._parts.uses[heard.of.purpose].take(heard.of, [packet for _, packet in opened])
             done = [

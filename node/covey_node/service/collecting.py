@@ -188,17 +188,11 @@ class Collecting:
             self._note(relay, old.answered(now=now))
 
     async def silent(self, relay: PeerId, reason: str) -> None:
-        """A relay has not answered. That counts when another one has, lately or when it is asked now."""
-        online = self._others_answered(relay)
-        others = [one for peer, one in self._relays.items() if peer != relay and one.listening]
-        while not online and others:
-            online = await others.pop().answers()
+        """A relay has not answered. It counts as away when another one has answered: each is asked now and then."""
+        since = trio.current_time() - limits.MAILBOX_ONLINE_SECONDS
+        online = any(at > since for peer, at in self._answered_at.items() if peer != relay)
         old = self._behaviour.get(relay, Behaviour())
         self._note(relay, old.silent(reason, now=self._parts.own.now(), online=online))
-
-    def _others_answered(self, relay: PeerId) -> bool:
-        since = trio.current_time() - limits.MAILBOX_ONLINE_SECONDS
-        return any(at > since for peer, at in self._answered_at.items() if peer != relay)
 
     async def lost(self, relay: PeerId) -> None:
         """A relay has said that a queue of ours is gone."""

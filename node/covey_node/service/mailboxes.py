@@ -13,6 +13,7 @@ from functools import partial
 from covey_core.host import Host
 from covey_core.network import Network
 from covey_core.peers import PeerId
+from covey_node.metrics import RatchetReject
 from covey_node.net.mailbox import Isolation, MailboxClient
 from covey_node.service.collect_making import Parts
 from covey_node.service.collect_use import ContactUse, Use
@@ -72,10 +73,12 @@ def make_mailboxes(
     host: Host,
     path_stands: Callable[[PeerId], bool],
     on_call: Callable[[str, str], None] = lambda _command, _outcome: None,
+    rejected: Callable[[RatchetReject], None] = lambda _reason: None,
 ) -> Mailboxes:
     """Make the parts; nothing is asked of any relay before their tasks run.
 
-    `path_stands`: whether a device is connected to us now. `on_call` hears of each call: its command and its outcome.
+    `path_stands`: whether a device is connected to us now. `on_call` hears of each call: its command and its outcome. `rejected`: why something from a mailbox
+    was not opened.
     """
     if not on:
         return Mailboxes(Profiles(ledger, own, network, None))
@@ -86,7 +89,9 @@ def make_mailboxes(
         Purpose.INVITES: contact_queues,
         Purpose.OPEN: contact_queues,
     }
-    collecting = Collecting(Parts(ledger, own, client, uses, isolated=isolation == "queue"), path_stands=path_stands)
+    collecting = Collecting(
+        Parts(ledger, own, client, uses, rejected, isolated=isolation == "queue"), path_stands=path_stands
+    )
     depositing = Depositing(ledger, own, host, client, name_of=partial(relay_name, network))
     newcomer, profiles = Newcomer(ledger, own, client), Profiles(ledger, own, network, contact_queues)
     return Mailboxes(profiles, client, collecting, contact_queues, newcomer, depositing)

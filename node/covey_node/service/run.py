@@ -156,6 +156,7 @@ async def open_node(
             host=host,
             path_stands=lambda peer: dialer.path(peer)[0] is not PathKind.NONE,
             on_call=insight.metrics.mailbox_called,
+            rejected=insight.metrics.ratchet_rejected,
         )
         await addresses.note()
         for name, task in (
