@@ -77,8 +77,8 @@ def make_mailboxes(
 ) -> Mailboxes:
     """Make the parts; nothing is asked of any relay before their tasks run.
 
-    `path_stands`: whether a device is connected to us now. `on_call` hears of each call: its command and its outcome. `rejected`: why something from a mailbox
-    was not opened.
+    `path_stands`: whether a device is connected to us now. `on_call` hears of each call: its command and
+    its outcome; `rejected` why something from a mailbox was not opened.
     """
     if not on:
         return Mailboxes(Profiles(ledger, own, network, None))
