@@ -1,7 +1,7 @@
 """How many messages a second the relay's mailbox stores take and give, each one on the disk before it is answered.
 
-Owns: a load of many connections over `MailboxLine`, without the network, empty and with a million messages. Targets:
-DESIGN 10. Spec: docs/spec/mailbox.md.
+Owns: a load of many connections over `MailboxLine`, without the network, empty and with a million messages; what is
+measured over the network is in mailbox_wire.py and mailbox_nodes.py. Targets: DESIGN 10. Spec: docs/spec/mailbox.md.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from benchmarks import mailbox_nodes, mailbox_wire
 from benchmarks.report import AtLeast, Row, median, note, percentile
 from covey_core.limits import MAILBOX_BLOB_BYTES
 from covey_core.wire import mailbox as m
@@ -48,7 +49,8 @@ def run(*, quick: bool) -> list[Row]:
         note(f"a flush of 1 MiB takes {flush * 1000:.2f} ms here; messages of {SMALL:,} bytes, {TASKS} tasks")
         path = Path(folder) / "mailboxes.db"
         rows = trio.run(_measure_sqlite, partial(open_store, path=path, bounds=BOUNDS), part, count)
-    return [*rows, *_measure_postgres(part)]
+    over_the_wire = [*mailbox_wire.run(quick=quick), *mailbox_nodes.run(quick=quick)]
+    return [*rows, *_measure_postgres(part), *over_the_wire]
 
 
 async def _measure_sqlite(make: Callable[[], MailboxStore], part: int, count: int) -> list[Row]:
