@@ -38,6 +38,7 @@ WRITER = SigningKey(bytes([2]) * 32)
 PRIVATE = bytes(range(32))
 FORWARD_KEY = x25519_public(PRIVATE)
 EPHEMERAL = bytes(range(32, 64))
+NONCE = bytes(range(64, 76))
 SEND_ID, MID = bytes(range(24)), bytes(range(16))
 SMALL, MIDDLE, LARGE = limits.MAILBOX_BLOB_BYTES
 PROOF = m.WorkProof(bytes(59), 2**64 - 1)
@@ -78,7 +79,7 @@ def test_a_sealed_command_is_what_the_vectors_say(name: str) -> None:
 @pytest.mark.parametrize("name", ANSWERS)
 def test_a_sealed_answer_is_what_the_vectors_say(name: str) -> None:
     seal = open_command(sealed_for(COMMANDS["put"]), relay=RELAY, private=PRIVATE).seal
-    sealed = seal_answer(seal, ANSWERS[name])
+    sealed = seal_answer(seal, ANSWERS[name], nonce=NONCE)
     assert len(sealed) == VECTORS["answers"][name]["bytes"]
     assert hashlib.sha256(sealed).hexdigest() == VECTORS["answers"][name]["sha256"]
     assert open_answer(begin_forward(RELAY, FORWARD_KEY, ephemeral=EPHEMERAL), sealed) == ANSWERS[name]
@@ -97,7 +98,9 @@ def test_a_second_reader_written_from_the_page_opens_both() -> None:
     found.ParseFromString(padded.rstrip(b"\x00").removesuffix(b"\x80"))
     assert found.command == encode_command(COMMANDS["put"])
     seal = open_command(sealed, relay=RELAY, private=PRIVATE).seal
-    answer = decrypt(seal_answer(seal, m.Stored(5)), None, bytes(12), answer_key)
+    back = seal_answer(seal, m.Stored(5), nonce=NONCE)
+    assert back[:12] == NONCE
+    answer = decrypt(back[12:], None, back[:12], answer_key)
     assert len(answer) == 3_072
     assert answer.rstrip(b"\x00") == encode_response(m.Response(1, m.Stored(5))) + b"\x80"
 
@@ -110,10 +113,10 @@ def test_what_is_carried_has_one_of_four_sizes_and_answers_one_of_two() -> None:
     assert max(sizes) <= limits.MAILBOX_SEALED_BYTES
     seal = begin_forward(RELAY, FORWARD_KEY, ephemeral=EPHEMERAL)
     largest = (m.Key(bytes(limits.MAILBOX_BUNDLE_BYTES), bytes(limits.MAILBOX_PREKEY_BYTES), 255), m.Held(mids))
-    assert {len(seal_answer(seal, one)) for one in largest} == {12_288 + 16}
-    assert {len(seal_answer(seal, one)) for one in (m.Stored(1), m.Challenge(bytes(59)))} == {3_072 + 16}
+    assert {len(seal_answer(seal, one, nonce=NONCE)) for one in largest} == {12_288 + 28}
+    assert {len(seal_answer(seal, one, nonce=NONCE)) for one in (m.Stored(1), m.Challenge(bytes(59)))} == {3_072 + 28}
     with pytest.raises(FrameTooLarge):
-        seal_answer(seal, m.Messages((m.StoredMessage(1, MID, bytes(MIDDLE)),)))
+        seal_answer(seal, m.Messages((m.StoredMessage(1, MID, bytes(MIDDLE)),)), nonce=NONCE)
 
 
 @pytest.mark.parametrize("place", [0, 31, 32, 500, 1_071])
@@ -136,7 +139,7 @@ def test_only_the_relay_and_key_that_were_meant_open_it() -> None:
         begin_forward(OTHER_RELAY, FORWARD_KEY, ephemeral=EPHEMERAL),
     ):
         with pytest.raises(ProtocolViolation):
-            open_answer(other, seal_answer(seal, m.Stored(1)))
+            open_answer(other, seal_answer(seal, m.Stored(1), nonce=NONCE))
     with pytest.raises(ProtocolViolation):  # its own command, sent back as an answer
         open_answer(seal, sealed[32:])
 
@@ -161,13 +164,25 @@ def test_keys_of_small_order_are_refused() -> None:
         begin_forward(RELAY, bytes(31), ephemeral=EPHEMERAL)
 
 
-@given(st.binary(max_size=2_000) | st.binary(min_size=1_072, max_size=1_072))
+@given(
+    st.binary(max_size=2_000)
+    | st.sampled_from([1_072, 3_100]).flatmap(lambda size: st.binary(min_size=size, max_size=size))
+)
 def test_any_bytes_are_opened_or_refused(data: bytes) -> None:
     seal = begin_forward(RELAY, FORWARD_KEY, ephemeral=EPHEMERAL)
     with pytest.raises(ProtocolViolation):
         open_command(data, relay=RELAY, private=PRIVATE)
     with pytest.raises(ProtocolViolation):
         open_answer(seal, data)
+
+
+@pytest.mark.parametrize("place", [0, 11, 12, 3_083, 3_099])
+def test_a_changed_byte_of_an_answer_is_noticed(place: int) -> None:
+    seal = begin_forward(RELAY, FORWARD_KEY, ephemeral=EPHEMERAL)
+    sealed = bytearray(seal_answer(seal, m.Stored(1), nonce=NONCE))
+    sealed[place] ^= 1
+    with pytest.raises(ProtocolViolation):
+        open_answer(seal, bytes(sealed))
 
 
 def test_keys_do_not_stand_in_the_repr() -> None:

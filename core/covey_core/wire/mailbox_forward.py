@@ -1,12 +1,13 @@
 """Commands that go to a mailbox relay through another one, sealed so that this other one sees neither queue nor answer.
 
 Owns: the seal of a command and of its answer, for both ends. Spec: docs/spec/mailbox.md, "Forwarding". Never touches:
-randomness (the caller passes the ephemeral key), streams, whom a forward key belongs to (mailbox_proof.py).
+randomness (callers pass it), streams, whom a forward key belongs to (mailbox_proof.py).
 
     writer   seal = begin_forward(relay, forward_key, ephemeral=32 random bytes)      one for each command
              signed_command(relay=relay, nonce=seal.nonce, request_id=FORWARDED_ID, body=body) -> signature
              seal_command(seal, body, signature) -> Fwd.sealed
-    relay    open_command(sealed, relay=own PeerId, private=...) -> Opened(request, seal); seal_answer(seal, answer)
+    relay    open_command(sealed, relay=own PeerId, private=...) -> Opened(request, seal)
+             seal_answer(seal, answer, nonce=12 random bytes) -> Forwarded.sealed     drawn anew for each answer
     writer   open_answer(seal, Forwarded.sealed) -> answer
 """
 
@@ -33,8 +34,11 @@ FORWARD_CONTEXT: Final = b"covey mailbox 1 forward\x00"
 FORWARDED_ID: Final = 0
 """What stands for the request's id under the signature of a sealed command."""
 
+ANSWER_NONCE_BYTES: Final = 12
+"""Random bytes that stand in front of a sealed answer."""
+
 _ANSWER_ID: Final = 1  # an answer is a Response, whose ids begin at 1
-_NONCE: Final = bytes(12)
+_COMMAND_NONCE: Final = bytes(ANSWER_NONCE_BYTES)  # one ephemeral key seals one command
 _TAG_BYTES: Final = 16
 _COMMAND_ROOM_BYTES: Final = 512
 _PADDED_COMMANDS: Final = (1_024, *(size + _COMMAND_ROOM_BYTES for size in MAILBOX_BLOB_BYTES))
@@ -43,8 +47,10 @@ _MARK: Final = b"\x80"
 
 @dataclass(frozen=True, slots=True)
 class ForwardSeal:
-    """The keys of one command and its answer: good for one, since both nonces are 0.
+    """The keys of one command and of its answers: good for one command, whose nonce is 0.
 
+    Answers may be many: whoever carries the command can repeat it, and it is answered again, perhaps with other words.
+    So each answer has a random nonce of its own: two under one would give away the key of their tags (RFC 8439, 4).
     `nonce`: the ephemeral public key, which stands for the stream's nonce under the command's signature.
     """
 
@@ -74,7 +80,7 @@ def begin_forward(relay: PeerId, forward_key: bytes, *, ephemeral: bytes) -> For
 def seal_command(seal: ForwardSeal, body: bytes, signature: bytes = b"") -> bytes:
     """Return what `Fwd.sealed` carries of the encoded command `body`. The same seal gives the same bytes again."""
     plain = pb.Sealed(command=body, signature=signature).SerializeToString(deterministic=True)
-    return seal.nonce + _encrypted(seal.request_key, _padded(plain, _PADDED_COMMANDS))
+    return seal.nonce + _encrypted(seal.request_key, _COMMAND_NONCE, _padded(plain, _PADDED_COMMANDS))
 
 
 def open_command(sealed: bytes, *, relay: PeerId, private: bytes) -> Opened:
@@ -90,7 +96,7 @@ def open_command(sealed: bytes, *, relay: PeerId, private: bytes) -> Opened:
     seal = _seal(key, ephemeral, public=ephemeral, forward_key=forward_key, relay=relay)
     found = pb.Sealed()
     try:
-        found.ParseFromString(_unpadded(_decrypted(seal.request_key, rest)))
+        found.ParseFromString(_unpadded(_decrypted(seal.request_key, _COMMAND_NONCE, rest)))
     except DecodeError as exc:
         raise ProtocolViolation("what was sealed is no command") from exc
     command = decode_command(found.command)
@@ -99,15 +105,21 @@ def open_command(sealed: bytes, *, relay: PeerId, private: bytes) -> Opened:
     return Opened(m.Request(FORWARDED_ID, command, found.command, found.signature), seal)
 
 
-def seal_answer(seal: ForwardSeal, answer: m.Answer) -> bytes:
-    """Return what `Forwarded.sealed` carries; `FrameTooLarge` for an answer that no forwarded command has."""
+def seal_answer(seal: ForwardSeal, answer: m.Answer, *, nonce: bytes) -> bytes:
+    """Return what `Forwarded.sealed` carries; `nonce`: 12 fresh random bytes, for this answer alone.
+
+    Raises `FrameTooLarge` for an answer that no forwarded command has.
+    """
     plain = encode_response(m.Response(_ANSWER_ID, answer))
-    return _encrypted(seal.answer_key, _padded(plain, MAILBOX_FORWARDED_BYTES))
+    return nonce + _encrypted(seal.answer_key, nonce, _padded(plain, MAILBOX_FORWARDED_BYTES))
 
 
 def open_answer(seal: ForwardSeal, sealed: bytes) -> m.Answer:
     """Return the relay's answer; `ProtocolViolation` when it is not this relay's to this command."""
-    response = decode_response(_unpadded(_decrypted(seal.answer_key, sealed)))
+    nonce, rest = sealed[:ANSWER_NONCE_BYTES], sealed[ANSWER_NONCE_BYTES:]
+    if len(rest) not in {size + _TAG_BYTES for size in MAILBOX_FORWARDED_BYTES}:
+        raise ProtocolViolation(f"a sealed answer of {len(sealed)} bytes")
+    response = decode_response(_unpadded(_decrypted(seal.answer_key, nonce, rest)))
     if response.id != _ANSWER_ID:
         raise ProtocolViolation(f"a forwarded answer with id {response.id}")
     return response.answer
@@ -124,13 +136,13 @@ def _seal(own: X25519PrivateKey, other: bytes, *, public: bytes, forward_key: by
     return ForwardSeal(public, keys[:KEY_BYTES], keys[KEY_BYTES:])
 
 
-def _encrypted(key: bytes, plain: bytes) -> bytes:
-    return ChaCha20Poly1305(key).encrypt(_NONCE, plain, None)
+def _encrypted(key: bytes, nonce: bytes, plain: bytes) -> bytes:
+    return ChaCha20Poly1305(key).encrypt(nonce, plain, None)
 
 
-def _decrypted(key: bytes, sealed: bytes) -> bytes:
+def _decrypted(key: bytes, nonce: bytes, sealed: bytes) -> bytes:
     try:
-        return ChaCha20Poly1305(key).decrypt(_NONCE, sealed, None)
+        return ChaCha20Poly1305(key).decrypt(nonce, sealed, None)
     except InvalidTag as exc:
         raise ProtocolViolation("what was sealed for forwarding was changed, or sealed for another key") from exc
 

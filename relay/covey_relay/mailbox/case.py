@@ -1,15 +1,16 @@
 """A request on its way through the relay, from the stream on which it came back to it.
 
-Owns: the values. Spec: docs/spec/mailbox.md. Never touches: what becomes of it (reception.py, clerk.py, outcomes.py).
+Owns: the values. Spec: docs/spec/mailbox.md. Never touches: what becomes of it (reception.py, clerk.py, outcomes.py),
+randomness (callers pass it).
 """
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from enum import Enum
 
 from covey_core.peers import PeerId
 from covey_core.wire import mailbox as m
-from covey_core.wire.mailbox_forward import ForwardSeal, seal_answer
+from covey_core.wire.mailbox_forward import ANSWER_NONCE_BYTES, ForwardSeal, seal_answer
 from covey_relay.mailbox.operations import Operation
 from covey_relay.mailbox.policy import Queue
 
@@ -59,9 +60,11 @@ class Case:
     operation: Operation | None = None
     answer: m.Answer | None = None
 
-    def response(self) -> m.Response:
-        """Return what leaves, once there is an answer."""
+    def response(self, *, random: Callable[[int], bytes]) -> m.Response:
+        """Return what leaves, once there is an answer. `random(n)` returns n random bytes: a seal needs a new nonce."""
         assert self.answer is not None  # noqa: S101 - rounds answer every case
         if self.seal is None:
             return m.Response(self.reply_id, self.answer)
-        return m.Response(self.reply_id, m.Forwarded(seal_answer(self.seal, self.answer)))
+        return m.Response(
+            self.reply_id, m.Forwarded(seal_answer(self.seal, self.answer, nonce=random(ANSWER_NONCE_BYTES)))
+        )

@@ -8,6 +8,7 @@ One task reads and one does and writes, so answers leave in the order of rounds,
 """
 
 import math
+import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
@@ -181,7 +182,7 @@ class MailboxStream:
     async def _send(self, cases: Sequence[Case]) -> None:
         for case in cases:
             self._office.answered(case)
-        await self._write(encode_response(case.response()) for case in cases)
+        await self._write(encode_response(case.response(random=secrets.token_bytes)) for case in cases)
         for case in cases:
             self._unanswered -= 1
             self._unanswered_bytes -= case.size

@@ -19,6 +19,7 @@ from covey_core.network import Network, new_network
 from covey_core.peers import peer_id_bytes, public_key_of
 from covey_core.wire import mailbox as m
 from covey_core.wire.mailbox_codec import encode_hello, encode_response
+from covey_core.wire.mailbox_forward import open_answer
 from covey_core.wire.mailbox_proof import forward_key_fits
 from covey_relay import limits
 from covey_relay.service import open_relay_service
@@ -169,6 +170,20 @@ async def test_a_forwarder_that_repeats_gains_nothing(public: Network, tmp_path:
         w.far.clock.now += 2 * DAY - 60  # the last minute of the forward key
         assert isinstance(await w.alice.ask(m.Fwd(far, sealed)), m.Forwarded)
         assert await w.bob.ask(m.Get(ids.recv_id, 0, 9), key("bob")) == m.Messages(())
+
+
+async def test_a_command_that_is_repeated_gets_its_answers_under_other_nonces(public: Network, tmp_path: Path) -> None:
+    async with world(public, tmp_path) as w:
+        ids = await w.bob.new("bob", m.AdmitKey(verify_key("alice")))
+        hello, far = await w.hello(), peer_id_bytes(w.far.host.peer_id)
+        put = m.Put(ids.send_id, mid(1), DAY, BLOB)
+        seal, sealed = sealed_command(w.far.host.peer_id, hello, put, key("alice"))
+        answers = [await w.alice.ask(m.Fwd(far, sealed)) for _ in range(20)]
+        assert await w.bob.ask(m.Del(ids.recv_id), key("bob")) == m.Done()
+        answers.append(await w.alice.ask(m.Fwd(far, sealed)))  # the same command, and other words
+        carried = [one.sealed for one in answers if isinstance(one, m.Forwarded)]
+        assert len({one[:12] for one in carried}) == len(answers) == 21
+        assert [open_answer(seal, one) for one in carried] == [m.Stored(1)] * 20 + [AUTH]
 
 
 async def test_a_peer_forwards_at_its_pace(public: Network, tmp_path: Path) -> None:
