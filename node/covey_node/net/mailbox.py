@@ -35,7 +35,8 @@ __all__ = ["At", "Deliver", "Isolation", "MailboxClient", "MailboxUnreachable", 
 Isolation = Literal["relay", "queue"]
 """`relay`: one throw-away identity a relay and role; `queue`: one a queue and role."""
 
-_Key = tuple[PeerId, Role, bytes]
+_Key = tuple[PeerId, Role, bytes, tuple[str, ...]]
+"""Relay, role, the queue where queues are kept apart, the addresses told of a relay that the network does not know."""
 
 _ANSWERED, _UNREACHABLE = "answered", "unreachable"  # besides the reasons of refusals
 
@@ -53,7 +54,7 @@ class MailboxClient:
         now: Callable[[], float] = time.time,
         on_call: Callable[[str, str], None] = lambda _command, _outcome: None,
     ) -> None:
-        """`known`: further addresses of a relay, besides the network file's and those found at rendezvous points.
+        """`known`: addresses of a relay that is neither in the network file nor found at rendezvous points.
 
         `forward`: send by way of another relay where one answers. `now`: Unix seconds, for the end of forward keys.
         `on_call` hears of each call that came to an end: its command and outcome in METRICS' words.
@@ -194,8 +195,12 @@ class MailboxClient:
     # --- links --------------------------------------------------------------------------------------------------------
 
     def _link(self, at: At, role: Role, queue: bytes) -> Link:
-        """Return the link for this relay and role, and this queue where queues are kept apart; made where need be."""
-        key = (at.relay, role, self._apart(queue))
+        """Return the link for this relay and role, and this queue where queues are kept apart; made where need be.
+
+        Who tells where a relay is that the network does not know gets a link, and so an identity, for that: nothing
+        else goes by an address that may be a proxy of its own, also once the network says where the relay is.
+        """
+        key = (at.relay, role, self._apart(queue), () if self._relays.knows(at.relay) else at.addrs)
         link = self._links.get(key)
         if link is None or link.ended:
             self._make_room()

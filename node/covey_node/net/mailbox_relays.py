@@ -41,18 +41,27 @@ class MailboxRelays:
         order = (*self._listed, *(peer for peer in self._found if peer not in self._listed))
         return tuple(named[peer] for peer in order if self._absent_until.get(peer, 0.0) <= now)
 
+    def knows(self, relay: PeerId) -> bool:
+        """Whether the network itself says where a relay is: its file, or the relay's own word at rendezvous."""
+        return relay in self._listed or relay in self._found
+
     def addrs_of(self, at: At) -> tuple[str, ...]:
-        """Return where to dial a relay: the network's own word first, then what others said, as its scope allows."""
+        """Return where to dial a relay; those that others told, as the network's scope allows, only where it says none.
+
+        An address that a contact told may be a proxy of its own, which would see from where and when we write.
+        """
+        if not self.knows(at.relay):
+            return dialable(dict.fromkeys((*at.addrs, *self._known(at.relay))), self._network.scope)
         listed, found = self._listed.get(at.relay), self._found.get(at.relay)
-        told = (*at.addrs, *(found.addrs if found else ()), *self._known(at.relay))
-        first = listed.addrs if listed else ()
-        return tuple(dict.fromkeys((*sorted(first, key=_is_udp), *dialable(told, self._network.scope))))
+        first = sorted(listed.addrs, key=_is_udp) if listed else ()
+        own = dialable(found.addrs, self._network.scope) if found else ()
+        return tuple(dict.fromkeys((*first, *own)))
 
     def said(self, relay: PeerId, *, serves: bool) -> None:
         """Take note whether a relay spoke the protocol when it was asked."""
         if serves:
             self._absent_until.pop(relay, None)
-        elif relay in self._listed or relay in self._found:
+        elif self.knows(relay):
             self._absent_until[relay] = trio.current_time() + limits.MAILBOX_ABSENT_SECONDS
 
     async def run(self) -> None:

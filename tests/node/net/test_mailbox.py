@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -589,3 +590,61 @@ async def test_relays_that_registered_at_a_rendezvous_point_are_found_and_asked(
             assert (found.relay, found.operator) == (relay.host.peer_id, "")
             queue = await new_queue(client, At(found.relay))
             assert await queue.put(1) == m.Stored(1)
+
+
+@asynccontextmanager
+async def passing_on(relay: MailboxRelay) -> AsyncIterator[tuple[At, list[str]]]:
+    """A relay as a contact may tell it: at an address of the contact's own, which notes who comes and passes on."""
+    _, _, ip, _, port, *_ = relay.host.addrs[0].split("/")
+    came: list[str] = []
+
+    async def serve(stream: trio.SocketStream) -> None:
+        came.append(str(stream.socket.getpeername()))
+        async with stream, await trio.open_tcp_stream(ip, int(port)) as onward, trio.open_nursery() as nursery:
+            nursery.start_soon(pump, stream, onward)
+            nursery.start_soon(pump, onward, stream)
+
+    async def pump(source: trio.SocketStream, sink: trio.SocketStream) -> None:
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            async for data in source:
+                await sink.send_all(data)
+            await sink.send_eof()
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, serve, [listener])
+        told = f"/ip4/127.0.0.1/tcp/{listener.socket.getsockname()[1]}/p2p/{relay.host.peer_id}"
+        yield At(relay.host.peer_id, (told,)), came
+        nursery.cancel_scope.cancel()
+
+
+async def test_where_the_network_says_where_a_relay_is_a_contacts_word_is_not_dialed(tmp_path: Path) -> None:
+    async with mailbox_relay(NETWORK, tmp_path / "a.db") as relay, passing_on(relay) as (told, came):
+        nobody_there = RelayEntry("ann", (f"/ip4/127.0.0.1/tcp/9/p2p/{relay.host.peer_id}",))
+        network = replace(NETWORK, relays=(nobody_there,))
+        async with running_client(network, known=lambda _relay: told.addrs) as client:
+            with pytest.raises(MailboxUnreachable):
+                await new_queue(client, told)
+        async with running_client(naming(NETWORK, relay)) as client:
+            assert await (await new_queue(client, told)).put(1) == m.Stored(1)
+        assert not came
+        async with running_client(NETWORK) as client:
+            assert await (await new_queue(client, told, "cyd")).put(1) == m.Stored(1)
+        assert came, "this one could not know better"
+
+
+async def test_an_address_that_a_contact_told_carries_nothing_that_others_ask_there(tmp_path: Path) -> None:
+    async with (
+        mailbox_relay(NETWORK, tmp_path / "a.db") as relay,
+        passing_on(relay) as (told, came),
+        running_client(NETWORK) as client,
+    ):
+        theirs = await new_queue(client, told)
+        assert await theirs.put(1) == m.Stored(1)
+        seen, their_way, their_writers = relay.peers(), len(came), relay.peers(m.Put)
+        ours = await new_queue(client, At(relay.host.peer_id, relay.host.addrs), "cyd")
+        assert await ours.put(1) == m.Stored(1)
+        assert await theirs.put(2) == m.Stored(2)
+        assert len(came) == their_way
+        assert len(relay.peers()) == 2 * len(seen)
+        assert len(relay.peers(m.Put)) == 2 * len(their_writers) == 2
