@@ -32,9 +32,9 @@ WRITERS = 8
 class Correspondent(Person):
     """Answers the benchmark's questions."""
 
-    def __init__(self, node: Node, home: Path, nursery: trio.Nursery, opened: float) -> None:
+    def __init__(self, node: Node, home: Path, nursery: trio.Nursery, opened: tuple[float, float]) -> None:
         super().__init__(node, home, nursery)
-        self._opened = opened
+        self._opened, self._used = opened
 
     async def told(self, relays: int) -> bool:
         """Wait until the contact knows our mailboxes at so many relays."""
@@ -62,10 +62,14 @@ class Correspondent(Person):
         return begun
 
     async def collected(self, count: int) -> dict[str, float]:
-        """Wait for so many texts; return when the node was opened, and when the first and the last were visible."""
+        """Wait for so many texts; return when the node was opened, when the first and the last were visible, and `cpu`.
+
+        `cpu`: the processor time that this process used for it, seconds.
+        """
         await self.sees(count)
+        cpu = time.process_time() - self._used
         times = [when for _, when in self._seen[:count]]
-        return {"opened": self._opened, "first": min(times), "last": max(times)}
+        return {"opened": self._opened, "first": min(times), "last": max(times), "cpu": cpu}
 
     async def sees(self, count: int) -> float:
         """Wait for so many texts since the last `forget`; return when the last of them was visible."""
@@ -110,7 +114,7 @@ async def main(home: Path, network_file: Path, *, listens: bool) -> None:
         token_file=home / "api.token",
         mailboxes=True,
     )
-    opened = time.monotonic()
+    opened = time.monotonic(), time.process_time()
     async with (
         open_home(home, unlock) as database,
         open_node(database, options) as node,

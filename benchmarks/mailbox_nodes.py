@@ -65,7 +65,7 @@ def _meet(network: Path) -> None:
 
 def _waiting(network: Path, rounds: int, count: int) -> list[Row]:
     """Bob is away while alice writes, and finds all of it at three relays when he comes."""
-    whole, burst, laid = [], [], []
+    whole, burst, laid, cpu = [], [], [], []
     for number in range(rounds):
         with _person("alice", network) as alice:
             contact = alice.ask("befriended")
@@ -74,14 +74,19 @@ def _waiting(network: Path, rounds: int, count: int) -> list[Row]:
             found = bob.ask("collected", count=count)
             whole.append(found["last"] - found["opened"])
             burst.append(found["last"] - found["first"])
+            cpu.append(found["cpu"])
             _check(bob, (number + 1) * count)
             bob.ask("answered")
-        note(f"{count} waiting: {whole[-1]:.2f} s after opening, first to last {burst[-1]:.2f} s; {load()}")
+        note(
+            f"{count} waiting: {whole[-1]:.2f} s after opening, first to last {burst[-1]:.2f} s, "
+            f"CPU {cpu[-1]:.2f} s; {load()}"
+        )
     return [
         Row(f"{count:,} texts laid down at 3 relays, forwarded, within their pace", median(laid), "s"),
         Row(f"{count:,} waiting at 3 relays: from opening the node until all are stored", median(whole), "s",
             AtMost(1)),
         Row(f"{count:,} waiting: from the first visible to the last", median(burst), "s"),
+        Row(f"{count:,} waiting: CPU of the node for all of it", median(cpu), "s"),
     ]  # fmt: skip
 
 
