@@ -19,6 +19,7 @@ from covey_node.protocol.replication import Replica, next_check
 from covey_node.service.deposit_book import DepositBook
 from covey_node.service.deposit_pauses import Pauses
 from covey_node.service.deposit_replica import Client, Queue, ReplicaRunner
+from covey_node.service.deposit_room import DepositRoom
 from covey_node.service.effects import Effects
 from covey_node.service.ledger import Ledger
 from covey_node.service.own import Own
@@ -37,7 +38,7 @@ class Tools:
     client: Client
     name_of: Callable[[PeerId], str]
     stands: Callable[[PeerId], bool]
-    room: trio.CapacityLimiter
+    room: DepositRoom = field(default_factory=DepositRoom)
     pauses: Pauses = field(default_factory=Pauses)
 
 
@@ -135,7 +136,7 @@ class DepositLane:
             Replica(relay_pause, due, own),
             queue,
             tools.client,
-            room=tools.room,
+            room=tools.room.of(self._contact_id, mailboxes=len(found.replicas)),
             path_stands=lambda: tools.stands(self._peer),
             looked=self._looked,
         )

@@ -22,6 +22,7 @@ from covey_node.net.mailbox import At, Role
 from covey_node.protocol import replication
 from covey_node.protocol.replication import Replica, missed
 from covey_node.service.deposit_book import DepositBook
+from covey_node.service.deposit_room import Share
 from covey_node.store.deposits import Waiting
 
 GONE = "the mailbox is not there any more, or is closed to us"
@@ -58,7 +59,7 @@ class ReplicaRunner:
         queue: Queue,
         client: Client,
         *,
-        room: trio.CapacityLimiter,
+        room: Share,
         path_stands: Callable[[], bool],
         looked: Callable[[], None],
     ) -> None:
@@ -146,7 +147,7 @@ class ReplicaRunner:
     async def _deposit(self, row: Waiting, ttl: int) -> None:
         keys = self._queue.keys
         try:
-            async with self._room:
+            async with self._room.one():
                 blob = keys.seal(row.packet)
                 answer = await self._call(Put(keys.send_id, keys.mid_of(row.packet_hash), ttl, blob))
         except CoveyError as exc:

@@ -42,9 +42,7 @@ class Depositing:
     ) -> None:
         self._ledger = ledger
         self._host = host
-        self._tools = Tools(
-            ledger, own, client, name_of, self._stands, trio.CapacityLimiter(limits.DEPOSITS_UNDER_WAY_IN_ALL)
-        )
+        self._tools = Tools(ledger, own, client, name_of, self._stands)
         self._running: dict[Key, DepositLane] = {}
         self._later: dict[Key, float] = {}
         self._more = Alarm()

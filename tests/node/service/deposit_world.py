@@ -41,6 +41,7 @@ class FakeMailboxes:
         self.held: dict[str, dict[bytes, Put]] = {name: {} for name in NAMES}
         self.calls: list[tuple[str, Command]] = []
         self.hold: trio.Event | None = None
+        self.silent: set[str] = set()  # never answer
         self.under_way = self.most_under_way = 0
 
     async def call(self, at: At, command: Command, *, role: Role, seed: bytes | None, queue: bytes) -> Answer:
@@ -54,6 +55,8 @@ class FakeMailboxes:
         self.most_under_way = max(self.under_way, self.most_under_way)
         try:
             await trio.lowlevel.checkpoint()
+            if name in self.silent:
+                await trio.sleep_forever()
             if self.hold is not None:
                 await self.hold.wait()
         finally:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from copy import copy
 from pathlib import Path
 
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from covey_core.peers import peer_id_bytes, peer_id_of
+from covey_core.identity import Identity
+from covey_core.peers import peer_id_bytes, peer_id_of, public_key_of
 from covey_core.wire.mailbox import Have, Reason, Refused
 from covey_node import limits
 from covey_node.crypto.replica import ReplicaKeys
@@ -315,7 +317,7 @@ async def test_many_packets_are_laid_down_in_order_and_a_bounded_number_is_under
         await world.tell(world.mailboxes.told(1))
         for message in messages:
             await world.until(message, "stored 3/3")
-    assert world.mailboxes.most_under_way <= 3 * limits.DEPOSITS_UNDER_WAY
+    assert world.mailboxes.most_under_way <= limits.DEPOSITS_UNDER_WAY_A_CONTACT
     assert all(len(world.mailboxes.puts(name)) == 700 for name in NAMES[:3])
 
 
@@ -423,6 +425,45 @@ async def test_all_mailboxes_together_have_a_bound_of_their_own(
         for message in messages:
             await world.until(message, "stored 3/3")
     assert world.mailboxes.most_under_way == 5
+
+
+async def test_a_contact_whose_mailboxes_are_silent_holds_up_no_other_contact(
+    deposit_world: DepositWorld, autojump_clock: MockClock
+) -> None:
+    world = deposit_world
+    for _ in range(limits.DEPOSITS_UNDER_WAY_IN_ALL):
+        await world.write()
+    silent = [world]
+    for _ in range(3):  # further devices of the same contact
+        silent.append(copy(world))
+        silent[-1].device = public_key_of(Identity.generate().peer_id)
+        for _ in range(limits.DEPOSITS_UNDER_WAY):
+            await silent[-1].write()
+    other = world.another()
+    waits = await other.write()
+    world.mailboxes.silent = {"club", "school"}
+    async with running(world):
+        for device in silent:
+            await device.tell(world.mailboxes.told(1, ("club", "school")))
+        await trio.sleep(1)
+        assert world.mailboxes.under_way <= limits.DEPOSITS_UNDER_WAY_A_CONTACT
+        began = trio.current_time()
+        await other.tell(world.mailboxes.told(1, ("home", "harbour")))
+        await other.until(waits, "stored 2/2")
+        assert trio.current_time() - began < 1
+
+
+async def test_a_silent_mailbox_holds_up_no_other_of_its_device(
+    deposit_world: DepositWorld, autojump_clock: MockClock
+) -> None:
+    world = deposit_world
+    messages = [await world.write() for _ in range(100)]
+    world.mailboxes.silent = {"club"}
+    async with running(world):
+        await world.tell(world.mailboxes.told(1))
+        for message in messages:
+            await world.until(message, "stored 2/3")
+        assert trio.current_time() < 1
 
 
 async def test_a_database_that_fails_delays_and_loses_nothing(
