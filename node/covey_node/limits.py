@@ -100,13 +100,11 @@ RECEIPT_AGAIN_SECONDS = 600  # a packet that a mailbox brings again is answered 
 LANES_MAX = 64  # devices that are written to at the same time; the others wait their turn
 MESSAGE_LIFETIME_SECONDS = 30 * 24 * 3600  # an undelivered message expires after 30 days, the longest mailbox TTL
 LANE_PAGE = 256  # deliveries that a lane holds in memory at a time, 100 bytes each
-DEPOSIT_AFTER_SECONDS = 10  # a packet that a device has not acknowledged for so long is laid into its mailboxes too
+DEPOSIT_AFTER_SECONDS = 20  # a dead path is left within 12 s; later than that a packet is laid into mailboxes too
 DEPOSIT_TTL_SECONDS = 21 * 24 * 3600  # asked of a mailbox, as operators give it (DESIGN 5); then laid down again
 DEPOSIT_CHECK_SECONDS = 3600  # each mailbox is asked so often what lies there (between 0.75 and 1.25 of it)
 DEPOSITS_UNDER_WAY = 32  # packets on their way to one mailbox; the client writes them in one go
-DEPOSITS_UNDER_WAY_A_CONTACT = (
-    16  # to all mailboxes of one contact, split among those of a device: silent ones stop these
-)
+DEPOSITS_UNDER_WAY_A_CONTACT = 16  # to all mailboxes of a contact, shared by those of a device: silent ones stop these
 DEPOSITS_UNDER_WAY_IN_ALL = 128  # to all mailboxes together: 8 MiB of the largest packets, sealed and not
 DEPOSIT_PAGE = 256  # deliveries that are held in memory of one mailbox, 200 bytes each
 DEPOSIT_LANES_MAX = 256  # devices whose mailboxes are written to at the same time; the others wait their turn
