@@ -24,13 +24,14 @@ from covey_node.protocol.contents import (
     Receipt,
     ReceiptKind,
     Text,
+    decode_content,
     encode_content,
 )
 from covey_node.protocol.frames import Outcome
 from covey_node.protocol.invite import token_hash
 from covey_node.protocol.paths import PathKind
 from covey_node.protocol.status import ContactState, Status
-from covey_node.service.composing import own_name, own_reachability, send_held_back, send_notice_content
+from covey_node.service.composing import own_name, own_reachability, send_held_back, send_where_room
 from covey_node.service.effects import Effects, Wake
 from covey_node.service.own import Own
 from covey_node.service.people import notice
@@ -98,7 +99,7 @@ def apply(
     match body:
         case ContactRequest():
             _mail_to(tx, effects, contact, device_key, body.mailboxes)
-            return _request(tx, effects, own, contact, body)
+            return _request(tx, effects, own, contact, device_key, body)
         case ContactAccept():
             return _accepted(tx, effects, own, contact, device_key, body)
         case Mailboxes():
@@ -204,7 +205,9 @@ def request_arrived(tx: Tx, effects: Effects, contact_id: int) -> None:
         effects.contact(contact_id)
 
 
-def _request(tx: Tx, effects: Effects, own: Own, contact: ContactRow, body: ContactRequest) -> Outcome:
+def _request(
+    tx: Tx, effects: Effects, own: Own, contact: ContactRow, device_key: bytes, body: ContactRequest
+) -> Outcome:
     now = own.now()
     contact = replace(contact, profile_name=body.name or contact.profile_name, addrs=body.addrs or contact.addrs)
     if body.token and invites.use(tx, token_hash(body.token), contact_id=contact.id, now=now) is None:
@@ -216,11 +219,23 @@ def _request(tx: Tx, effects: Effects, own: Own, contact: ContactRow, body: Cont
         return Outcome.ACCEPTED
     if contact.state is ContactState.ACCEPTED:  # its acceptance was lost, or it began anew
         contacts.save(tx, contact)
-        send_notice_content(tx, effects, own, contact, ContactAccept(own_name(tx), own_reachability(tx)))
+        _accept_again(tx, effects, own, contact, device_key)
         return Outcome.ACCEPTED
     contacts.save(tx, replace(contact, state=ContactState.INCOMING, intro=body.intro, reason=None))
     effects.contact(contact.id)
     return Outcome.ACCEPTED
+
+
+def _accept_again(tx: Tx, effects: Effects, own: Own, contact: ContactRow, device_key: bytes) -> None:
+    """Answer a device that asks although we are contacts; an answer that waits for it is replaced, not added to.
+
+    The one that waits may be on a session that the device has lost; and whoever only asks must not fill our outbox.
+    """
+    for row_id, content in lanes.newest_contents(tx, contact.id, device_key, limit=limits.ACCEPTANCE_LOOK_BACK):
+        if isinstance(decode_content(content).body, ContactAccept):
+            deliveries.finish(tx, row_id, Status.FAILED, now=own.now())
+    acceptance = ContactAccept(own_name(tx), own_reachability(tx))
+    send_where_room(tx, effects, own, contact, acceptance, only=(device_key,))
 
 
 def _become_contacts(tx: Tx, effects: Effects, own: Own, contact: ContactRow) -> None:
@@ -229,7 +244,7 @@ def _become_contacts(tx: Tx, effects: Effects, own: Own, contact: ContactRow) ->
     contacts.save(tx, replace(contact, state=ContactState.ACCEPTED, accepted_at=now, reason=None, invite_token=None))
     effects.contact(contact.id)
     current = contacts.get(tx, contact.id) or contact
-    send_notice_content(tx, effects, own, current, ContactAccept(own_name(tx), own_reachability(tx)))
+    send_where_room(tx, effects, own, current, ContactAccept(own_name(tx), own_reachability(tx)))
     send_held_back(tx, effects, own, current)
 
 
@@ -258,7 +273,7 @@ def _accepted(
     contacts.save(tx, contact)
     effects.contact(contact.id)
     if first:
-        send_notice_content(tx, effects, own, contact, own_reachability(tx))
+        send_where_room(tx, effects, own, contact, own_reachability(tx))
         send_held_back(tx, effects, own, contact)
     return Outcome.ACCEPTED
 

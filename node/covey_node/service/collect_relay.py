@@ -15,6 +15,7 @@ from functools import partial
 import trio
 
 from covey_core.errors import FileDamaged, ProtocolViolation
+from covey_core.host.contained import Contained
 from covey_core.limits import MAILBOX_ACK_MIDS
 from covey_core.logs import get_logger
 from covey_core.peers import PeerId, peer_id_bytes, short
@@ -30,13 +31,14 @@ from covey_node.crypto.errors import Undecryptable
 from covey_node.crypto.primitives import ed25519_public
 from covey_node.crypto.replica import ReplicaKeys
 from covey_node.metrics import RatchetReject
+from covey_node.net.lasting import note
 from covey_node.net.mailbox import MailboxUnreachable, Role, Subscribed
 from covey_node.protocol.backoff import Backoff
 from covey_node.protocol.frames import Outcome
 from covey_node.service.collect_acks import Acknowledging
 from covey_node.service.collect_making import Around, Making, Parts
 from covey_node.store import queues
-from covey_node.store.errors import StoreError
+from covey_node.store.errors import StoreClosed, StoreError, StoreFull
 from covey_node.store.queues import QueueRow, QueueState, SetRow
 from covey_node.store.tx import Tx
 
@@ -242,7 +244,7 @@ class RelayQueues:
                 self._parts.rejected(RatchetReject.MALFORMED)
                 await self._acks.wait_add(recv_id, [message.mid])
         while opened:
-            outcomes = await self._parts.uses[heard.of.purpose].take(heard.of, [packet for _, packet in opened])
+            outcomes = await self._take(heard.of, [packet for _, packet in opened])
             done = [
                 item
                 for item, outcome in zip(opened, outcomes, strict=True)
@@ -253,6 +255,24 @@ class RelayQueues:
             self._around.taken(self._relay, heard.queue.set_id, [packet for _, packet in done])
             if opened:  # the disk is full: the relay keeps what it has, and is read no further
                 await trio.sleep(limits.STORE_RETRY_SECONDS)
+
+    async def _take(self, of: SetRow, packets: Sequence[bytes]) -> Sequence[Outcome | None]:
+        """Have packets taken; one at which what takes it fails is left lying (None), and those behind it are taken."""
+        with Contained() as outcome:
+            return await self._parts.uses[of.purpose].take(of, packets)
+        error = outcome.error
+        assert error is not None  # noqa: S101 - else the block has returned
+        if _is_of_the_store(error):
+            raise error
+        if len(packets) > 1:
+            return [one for packet in packets for one in await self._take(of, [packet])]
+        note("mailbox packet", error)
+        return [None]
+
+
+def _is_of_the_store(error: Exception) -> bool:
+    """Whether an error says how the database fares, and nothing about the packet: all is read again after a pause."""
+    return isinstance(error, StoreFull | StoreClosed | FileDamaged) or type(error) is StoreError
 
 
 def _first(error: BaseException) -> BaseException:

@@ -7,15 +7,18 @@ Never touches: sockets, sessions (sealing.py).
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
+from contextlib import suppress
 
 from covey_node import limits
 from covey_node.protocol.contents import Body, Content, Reachability, Text, decode_content, encode_content
 from covey_node.protocol.status import ContactState, Status
 from covey_node.service.effects import Effects
 from covey_node.service.own import Own, record_keys
-from covey_node.service.sealing import queue_content
-from covey_node.store import account, lanes, messages
+from covey_node.service.sealing import open_devices, queue_content
+from covey_node.store import account, deliveries, lanes, messages
 from covey_node.store.contacts import ContactRow
+from covey_node.store.deliveries import OutboxFull
 from covey_node.store.messages import MessageRow
 from covey_node.store.tx import Tx
 
@@ -63,9 +66,15 @@ def new_text(
 
 
 def send_held_back(tx: Tx, effects: Effects, own: Own, contact: ContactRow) -> None:
-    """Queue what the user wrote before the contact accepted."""
+    """Queue what the user wrote before the contact accepted; what no device has room for fails, with the reason."""
     for row in lanes.held_back(tx, contact.id):
-        queue_content(tx, effects, own, contact, decode_content(row.body), message_row=row.id)
+        try:
+            queue_content(tx, effects, own, contact, decode_content(row.body), message_row=row.id)
+        except OutboxFull as exc:
+            if not deliveries.of_message(tx, row.id):
+                messages.move(tx, row.id, Status.FAILED, now=own.now(), reason=str(exc))
+                effects.message(row.id)
+                continue
         messages.set_reason(tx, row.id, None)
         effects.message(row.id)
 
@@ -74,6 +83,20 @@ def send_notice_content(tx: Tx, effects: Effects, own: Own, contact: ContactRow,
     """Queue a content that is no message of its own: receipts, acceptance, edits, where we are."""
     content = Content(own.rng(limits.MESSAGE_ID_BYTES), own.now(), body)
     queue_content(tx, effects, own, contact, content)
+
+
+def send_where_room(
+    tx: Tx, effects: Effects, own: Own, contact: ContactRow, body: Body, *, only: Collection[bytes] | None = None
+) -> None:
+    """Do the same for an answer to what a contact sent, to all its devices or `only` these: a full outbox gets none.
+
+    What came has been done, and others wait behind it: it must not fail, and come again, for want of an answer.
+    """
+    content = Content(own.rng(limits.MESSAGE_ID_BYTES), own.now(), body)
+    for key in open_devices(tx, contact):
+        if only is None or key in only:
+            with suppress(OutboxFull):
+                queue_content(tx, effects, own, contact, content, only=(key,))
 
 
 def own_reachability(tx: Tx) -> Reachability:

@@ -58,6 +58,17 @@ def unsealed(tx: Tx, contact_id: int, device_key: bytes, *, limit: int) -> tuple
     return tuple((int(row[0]), bytes(row[1])) for row in rows)
 
 
+def newest_contents(tx: Tx, contact_id: int, device_key: bytes, *, limit: int) -> tuple[tuple[int, bytes], ...]:
+    """Return (delivery id, encoded content) of what is no message among the newest `limit` deliveries to a device."""
+    rows = tx.all(
+        "SELECT id, content FROM (SELECT id, content, message_row FROM deliveries "
+        "WHERE contact_id = ? AND device_key = ? ORDER BY id DESC LIMIT ?) "
+        "WHERE message_row IS NULL AND content IS NOT NULL",
+        (contact_id, device_key, limit),
+    )
+    return tuple((int(row[0]), bytes(row[1])) for row in rows)
+
+
 def sealed(tx: Tx, row_id: int, *, packet: bytes, packet_hash: bytes) -> None:
     """Store the packet of a content; the content is kept until delivery, for the case that the session was lost."""
     tx.execute("DELETE FROM deposits WHERE delivery = ?", (row_id,))  # a former packet's: nobody can open it

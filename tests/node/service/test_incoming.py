@@ -55,8 +55,11 @@ class _Bob:
 
     def first_contact(self, data: bytes) -> bytes:
         """An envelope that begins a session with `data` in it."""
-        _, envelope = crypto.initiate(self.local, self._bundle, data, os.urandom, now=self._now)
-        return envelope
+        return self.begin(data)[1]
+
+    def begin(self, data: bytes) -> tuple[crypto.Session, bytes]:
+        """The session too, that goes on from such an envelope."""
+        return crypto.initiate(self.local, self._bundle, data, os.urandom, now=self._now)
 
 
 async def test_a_contacts_content_of_an_unknown_kind_is_dropped_and_its_new_session_goes_on(world: World) -> None:

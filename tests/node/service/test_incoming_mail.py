@@ -8,11 +8,23 @@ from typing import TypeVar
 import pytest
 
 from covey_node import crypto, limits
-from covey_node.protocol.contents import Content, Receipt, ReceiptKind, Text, encode_content
+from covey_node.protocol.contents import (
+    Body,
+    ContactAccept,
+    ContactRequest,
+    Content,
+    Receipt,
+    ReceiptKind,
+    Text,
+    decode_content,
+    encode_content,
+)
 from covey_node.protocol.frames import Outcome
-from covey_node.protocol.status import ContactState
+from covey_node.protocol.status import ContactState, Status
+from covey_node.service.composing import new_text
+from covey_node.service.effects import Effects
 from covey_node.service.incoming import Incoming
-from covey_node.store import contacts, messages, receipts
+from covey_node.store import contacts, deliveries, messages, receipts
 from covey_node.store.contacts import ContactRow
 from covey_node.store.tx import Tx
 from tests.node.service.lane_world import World
@@ -153,3 +165,68 @@ async def test_an_answer_is_owed_again_when_the_packet_is_laid_down_again_much_l
     )
     await mail.take(packet)
     assert mail.owed() == 1
+
+
+ASKS = ContactRequest(b"", "bob", "", (), None)
+FEW = 5
+
+
+def _content(body: Body) -> bytes:
+    return encode_content(Content(os.urandom(16), 1.0, body))
+
+
+def _outbox(tx: Tx) -> list[tuple[int, bytes]]:
+    return [(row_id, packet) for row_id, packet in tx.all("SELECT id, packet FROM deliveries ORDER BY id")]
+
+
+async def test_a_contact_that_asks_again_and_again_finds_one_acceptance_on_its_newest_session(world: World) -> None:
+    mail = _Mail(world)
+    for _ in range(FEW):
+        session, envelope = mail.bob.begin(_content(ASKS))
+        assert await mail.take(envelope) == [Outcome.ACCEPTED]
+    [(_, packet)] = mail.read(_outbox)
+    _, plaintext = session.decrypt(packet, now=world.own.now())
+    assert isinstance(decode_content(plaintext).body, ContactAccept)
+
+
+@pytest.mark.parametrize(
+    ("state", "body"),
+    [
+        (ContactState.ACCEPTED, ASKS),
+        (ContactState.REQUESTED, ASKS),
+        (ContactState.REQUESTED, ContactAccept("bob", None)),
+    ],
+)
+async def test_what_cannot_be_answered_for_want_of_room_is_taken_and_so_is_what_lies_behind_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, state: ContactState, body: Body
+) -> None:
+    monkeypatch.setattr(deliveries, "OUTBOX_PER_DEVICE", FEW)
+    mail = _Mail(world, state)
+    assert await mail.take(mail.packet("hello")) == [Outcome.ACCEPTED]
+    for _ in range(FEW):
+        await world.queue(mail.row.id, mail.bob.local.keys.ed25519)
+    outcomes = await mail.take(mail.bob.first_contact(_content(body)), mail.packet("innocent", sent_at=2.0))
+    assert outcomes == [Outcome.ACCEPTED] * 2
+    assert "innocent" in mail.texts()
+    assert len(mail.read(_outbox)) == FEW
+    row = mail.read(lambda tx: contacts.get(tx, mail.row.id))
+    assert row is not None
+    assert row.state is ContactState.ACCEPTED
+
+
+async def test_what_was_written_before_the_acceptance_and_finds_no_room_fails_with_the_reason(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "OUTBOX_PER_DEVICE", FEW)
+    mail = _Mail(world, ContactState.REQUESTED)
+    for number in range(FEW + 1):
+        mail.read(
+            lambda tx, text=str(number): new_text(  # type: ignore[misc]
+                tx, Effects(), world.own, mail.row, text, reply_to=None, disappear_seconds=0
+            )
+        )
+    assert await mail.take(mail.bob.first_contact(_content(ASKS))) == [Outcome.ACCEPTED]
+    rows = mail.read(lambda tx: messages.page(tx, mail.row.id, limit=99))
+    failed = [row for row in rows if row.status is Status.FAILED]
+    assert [row.text for row in failed] == [str(FEW), str(FEW - 1)], "the acceptance and four texts had room"
+    assert all("wait for this device" in (row.reason or "") for row in failed)
