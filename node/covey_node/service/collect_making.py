@@ -41,8 +41,8 @@ class Around(Protocol):
     async def silent(self, relay: PeerId, reason: str) -> None:
         """A relay has not answered."""
 
-    async def lost(self, relay: PeerId) -> None:
-        """A relay has said that a queue of ours is gone."""
+    async def lost(self, relay: PeerId, *, made_at: float) -> None:
+        """A relay has said that a queue of ours, which was planned at `made_at`, is gone."""
 
     def changed(self, set_ids: Iterable[int]) -> None:
         """The queues of these sets are others now."""
@@ -167,5 +167,5 @@ class Making:
         lost = await self._parts.ledger.change(remove) and lost
         self._unhear(row)
         if lost:
-            await self._around.lost(self._relay)
+            await self._around.lost(self._relay, made_at=row.made_at)
         self._around.changed((row.set_id,))

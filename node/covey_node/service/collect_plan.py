@@ -13,7 +13,7 @@ from covey_core.peers import PeerId, peer_id_bytes, peer_id_from_bytes
 from covey_core.wire.mailbox_bounds import SECRET_BYTES
 from covey_node import limits
 from covey_node.net.mailbox import At
-from covey_node.protocol.queue_choice import Behaviour, Held, choose, tell_at
+from covey_node.protocol.queue_choice import Behaviour, Held, Telling, choose
 from covey_node.protocol.relay_choice import Candidate, networks_of, order_of
 from covey_node.protocol.status import ContactState
 from covey_node.service.collect_use import Use
@@ -105,14 +105,18 @@ def of_contacts(tx: Tx, contact_ids: Collection[int]) -> tuple[int, ...]:
     return tuple(row.id for row in found if row is not None and row.secret is not None)
 
 
-def improve(tx: Tx, own: Own, set_ids: Iterable[int], around: Surroundings) -> set[PeerId]:
-    """Write down what brings these sets closer to what they ought to be; return the relays that have something to do.
+def improve(tx: Tx, own: Own, set_ids: Iterable[int], around: Surroundings) -> tuple[set[PeerId], dict[int, float]]:
+    """Write down what brings these sets closer to what they ought to be.
+
+    Returns the relays that have something to do, and for sets that lack a queue at a relay which loses what is made
+    there, until when none is made.
 
     A queue that left and is over the bound, or at a relay that was not reached for as long as relays keep queues of
     which they hear nothing, is given up.
     """
     now, candidates = own.now(), around.candidates(own.identity.peer_id)
     touched: set[PeerId] = set()
+    again: dict[int, float] = {}
     for set_id in set_ids:
         row_of_set = queues.get_set(tx, set_id)
         if row_of_set is None or row_of_set.secret is None:
@@ -122,6 +126,8 @@ def improve(tx: Tx, own: Own, set_ids: Iterable[int], around: Surroundings) -> s
             for row in queues.of_set(tx, set_id, _USED)
         ]
         choice = choose(held, candidates, around.behaviour, now=now)
+        if choice.again_at is not None:
+            again[set_id] = choice.again_at
         for queue_id in choice.leave:
             queues.leave(tx, queue_id)
         for relay in choice.make:
@@ -132,7 +138,7 @@ def improve(tx: Tx, own: Own, set_ids: Iterable[int], around: Surroundings) -> s
             queues.end(tx, row.id)
         by_id = {one.queue: one.relay for one in held}
         touched |= {*choice.make, *(by_id[queue_id] for queue_id in choice.leave)}
-    return touched
+    return touched, again
 
 
 def give_up(tx: Tx, relay: PeerId, behaviour: Behaviour, *, now: float) -> int:
@@ -144,15 +150,18 @@ def give_up(tx: Tx, relay: PeerId, behaviour: Behaviour, *, now: float) -> int:
     return len(over)
 
 
-def tell(tx: Tx, effects: Effects, own: Own, set_ids: Iterable[int], uses: Mapping[Purpose, Use]) -> dict[int, float]:
+def tell(
+    tx: Tx, effects: Effects, own: Own, set_ids: Iterable[int], uses: Mapping[Purpose, Use], telling: Telling
+) -> dict[int, float]:
     """Publish and tell the sets that are due; return, for those that wait for a queue, until when."""
     due: dict[int, float] = {}
     for set_id in set_ids:
         row = queues.get_set(tx, set_id)
         use = None if row is None else uses.get(row.purpose)
         if row is None or use is None or row.secret is None:
+            telling.ended(set_id)
             continue
-        at = _publish(tx, row, now=own.now())
+        at = _publish(tx, row, telling, now=own.now())
         if at is not None:
             due[set_id] = at
         mailboxes = queues.current(tx, set_id)
@@ -161,15 +170,19 @@ def tell(tx: Tx, effects: Effects, own: Own, set_ids: Iterable[int], uses: Mappi
     return due
 
 
-def _publish(tx: Tx, row: SetRow, *, now: float) -> float | None:
+def _publish(tx: Tx, row: SetRow, telling: Telling, *, now: float) -> float | None:
     """Publish a set when its moment has come; return the moment when it has not."""
     if not row.stale:
         return None
     used = queues.of_set(tx, row.id, _USED)
-    making = [one.made_at for one in used if one.state is QueueState.MAKING]
-    at = tell_at(stand=len(used) - len(making), making=making)
+    stand = frozenset(one.id for one in used if one.state is QueueState.STANDING)
+    if telling.known(row.id, stand) and not queues.of_set(tx, row.id, (QueueState.LEAVING,)):
+        queues.unchanged(tx, row.id)
+        return None
+    at = telling.tell_at(row.id, stand=len(stand), making=len(used) - len(stand), now=now)
     if at is not None and at <= now:
         queues.publish(tx, row.id)
+        telling.told(row.id, stand, now=now)
         return None
     return at
 

@@ -14,13 +14,14 @@ from covey_core.wire.mailbox import Admit, AdmitKey
 from covey_node import limits
 from covey_node.crypto.primitives import ed25519_public
 from covey_node.crypto.replica import send_seed
-from covey_node.protocol.contents import Content, Mailboxes
+from covey_node.protocol.contents import Content, Mailboxes, introduces
 from covey_node.protocol.frames import Outcome
+from covey_node.protocol.status import Status
 from covey_node.service.effects import Effects
 from covey_node.service.incoming import Incoming
 from covey_node.service.own import Own
 from covey_node.service.sealing import open_devices, queue_content
-from covey_node.store import contacts, queue_told
+from covey_node.store import contacts, deliveries, queue_told
 from covey_node.store.deliveries import OutboxFull
 from covey_node.store.queues import SetRow
 from covey_node.store.tx import Tx
@@ -64,7 +65,7 @@ class ContactUse:
         return await self._incoming.receive_from(row.contact_id, packets)
 
     def tell(self, tx: Tx, effects: Effects, row: SetRow, mailboxes: Mailboxes) -> None:
-        """Queue a content for each device that was not told."""
+        """Queue a content for each device that was not told, in place of an older one that never left."""
         contact = None if row.contact_id is None else contacts.get(tx, row.contact_id)
         if contact is None:
             return
@@ -74,7 +75,11 @@ class ContactUse:
         content = Content(self._own.rng(limits.MESSAGE_ID_BYTES), self._own.now(), mailboxes)
         for key in untold:
             with suppress(OutboxFull):  # told when there is room
+                outdated = queue_told.waiting(tx, row.id, key)
                 queue_content(tx, effects, self._own, contact, content, only=(key,))
+                for delivery, data in outdated:
+                    if not introduces(data):  # a request or an acceptance says more than where our mailboxes are
+                        deliveries.finish(tx, delivery, Status.EXPIRED, now=self._own.now())
                 queue_told.told(tx, row.id, key, number=mailboxes.number, content_id=content.message_id)
 
     def confirmed(self, tx: Tx, row: SetRow) -> int:

@@ -17,7 +17,7 @@ from covey_core.peers import PeerId, peer_id_bytes, peer_id_from_bytes
 from covey_node import limits
 from covey_node.net.lasting import failed
 from covey_node.net.mailbox import At
-from covey_node.protocol.queue_choice import Behaviour
+from covey_node.protocol.queue_choice import Behaviour, Telling
 from covey_node.service import collect_plan
 from covey_node.service.collect_making import Parts
 from covey_node.service.collect_plan import Surroundings
@@ -47,6 +47,7 @@ class Collecting:
         self._people: set[int] = set()
         self._sets: set[int] = set()
         self._due: dict[int, float] = {}
+        self._telling = Telling()
         self._all = True
         self._woken = trio.Event()
         parts.ledger.follow(self._followed)
@@ -125,8 +126,9 @@ class Collecting:
         parts, around = self._parts, Surroundings(self._known, self._behaviour)
 
         def improve(tx: Tx, effects: Effects) -> tuple[set[PeerId], dict[int, float]]:
-            touched = collect_plan.improve(tx, parts.own, page, around)
-            return touched, collect_plan.tell(tx, effects, parts.own, page, parts.uses)
+            touched, again = collect_plan.improve(tx, parts.own, page, around)
+            due = collect_plan.tell(tx, effects, parts.own, page, parts.uses, self._telling)
+            return touched, {id_: min(found[id_] for found in (again, due) if id_ in found) for id_ in {**again, **due}}
 
         touched, due = await parts.ledger.change(improve)
         for set_id in page:
@@ -194,9 +196,10 @@ class Collecting:
         old = self._behaviour.get(relay, Behaviour())
         self._note(relay, old.silent(reason, now=self._parts.own.now(), online=online))
 
-    async def lost(self, relay: PeerId) -> None:
-        """A relay has said that a queue of ours is gone."""
-        self._note(relay, self._behaviour.get(relay, Behaviour()).lost_queue(now=self._parts.own.now()))
+    async def lost(self, relay: PeerId, *, made_at: float) -> None:
+        """A relay has said that a queue of ours, which was planned at `made_at`, is gone."""
+        old = self._behaviour.get(relay, Behaviour())
+        self._note(relay, old.lost_queue(made_at=made_at, now=self._parts.own.now()))
 
     def changed(self, set_ids: Iterable[int]) -> None:
         """The queues of these sets are others now."""

@@ -45,6 +45,18 @@ def untold(tx: Tx, set_id: int, devices: Collection[bytes], *, number: int) -> t
     return tuple(key for key in devices if key not in known)
 
 
+def waiting(tx: Tx, set_id: int, device_key: bytes) -> tuple[tuple[int, bytes], ...]:
+    """Return the delivery, and its content, that tells a device a set and has not been sent or stored anywhere yet."""
+    rows = tx.all(
+        "SELECT id, content FROM deliveries WHERE (device_key, content_id) = "
+        "(SELECT device_key, content_id FROM queue_told WHERE set_id = ? AND device_key = ?) AND state = 'queued' "
+        "AND content IS NOT NULL AND NOT EXISTS "
+        "(SELECT 1 FROM deposits WHERE delivery = deliveries.id AND stored_at IS NOT NULL)",
+        (set_id, device_key),
+    )
+    return tuple((int(row[0]), bytes(row[1])) for row in rows)
+
+
 def state(tx: Tx, set_id: int) -> dict[bytes, int]:
     """Return which composition each device that was told one has confirmed, 0 for none."""
     rows = tx.all("SELECT device_key, confirmed FROM queue_told WHERE set_id = ?", (set_id,))

@@ -137,6 +137,11 @@ def publish(tx: Tx, set_id: int) -> Mailboxes | None:
     return current(tx, set_id)
 
 
+def unchanged(tx: Tx, set_id: int) -> None:
+    """Write down that the queues which stand now are again those of the composition that was told last."""
+    tx.execute("UPDATE queue_sets SET stale = 0 WHERE id = ? AND number > 0", (set_id,))
+
+
 def current(tx: Tx, set_id: int) -> Mailboxes | None:
     """Return the set as it is to be told; None when it is closed, or when what stands was not published yet."""
     row = get_set(tx, set_id)

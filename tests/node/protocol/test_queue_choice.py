@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from covey_core.peers import PeerId
 from covey_node import limits
-from covey_node.protocol.queue_choice import Behaviour, Choice, Held, choose, tell_at
+from covey_node.protocol.queue_choice import Behaviour, Choice, Held, Telling, choose
 from covey_node.protocol.relay_choice import Candidate
 
 NOW = 1_000_000.0
@@ -115,7 +115,7 @@ def test_a_relay_that_the_user_left_is_left_without_a_successor_but_never_as_the
 
 
 def test_a_relay_that_lost_a_queue_is_chosen_last_for_a_day() -> None:
-    lost = Behaviour().lost_queue(now=NOW)
+    lost = Behaviour().lost_queue(made_at=NOW - 9, now=NOW)
     assert choose([], FIVE[:4], {PeerId("a"): lost}, now=NOW + 1).make == ("b", "c", "d")
     assert choose([], FIVE[:3], {PeerId("a"): lost}, now=NOW + 1).make == ("b", "c", "a")
     assert choose([], FIVE, {PeerId("a"): lost}, now=NOW + limits.MAILBOX_LOST_SECONDS).make == ("a", "b", "c")
@@ -175,9 +175,69 @@ def test_a_relay_is_gone_after_a_day_of_looks_and_back_with_one_answer() -> None
 
 
 def test_a_set_is_told_at_once_when_all_stand_and_waits_for_the_others_otherwise() -> None:
-    assert tell_at(stand=0, making=[]) is None
-    assert tell_at(stand=0, making=[NOW]) is None
-    assert tell_at(stand=1, making=[]) == 0
-    assert tell_at(stand=3, making=[]) == 0
-    assert tell_at(stand=2, making=[NOW]) == NOW + limits.MAILBOX_SETTLE_SECONDS
-    assert tell_at(stand=1, making=[NOW - 1, NOW]) == NOW + limits.MAILBOX_FEW_SECONDS
+    telling = Telling()
+    assert telling.tell_at(1, stand=0, making=0, now=NOW) is None
+    assert telling.tell_at(1, stand=0, making=1, now=NOW) is None
+    assert telling.tell_at(1, stand=1, making=0, now=NOW) == NOW
+    assert telling.tell_at(1, stand=3, making=0, now=NOW) == NOW
+    assert telling.tell_at(1, stand=2, making=1, now=NOW) == NOW + limits.MAILBOX_SETTLE_SECONDS
+    assert telling.tell_at(1, stand=1, making=2, now=NOW) == NOW + limits.MAILBOX_FEW_SECONDS
+
+
+def test_a_set_waits_since_its_first_queue_stood_however_often_another_one_is_begun() -> None:
+    telling = Telling()
+    telling.tell_at(1, stand=2, making=1, now=NOW)
+    assert telling.tell_at(1, stand=2, making=1, now=NOW + 1) == NOW + limits.MAILBOX_SETTLE_SECONDS
+    assert telling.tell_at(2, stand=2, making=1, now=NOW + 1) == NOW + 1 + limits.MAILBOX_SETTLE_SECONDS
+    telling.told(1, frozenset({1, 2}), now=NOW + 2)
+    assert telling.tell_at(1, stand=2, making=1, now=NOW + 9) == NOW + 9 + limits.MAILBOX_SETTLE_SECONDS
+
+
+def test_a_set_gets_some_numbers_at_once_and_then_one_in_a_minute() -> None:
+    telling, now, told = Telling(), NOW, list[float]()
+    while now < NOW + 3600:
+        if telling.tell_at(1, stand=3, making=0, now=now) == now:
+            telling.told(1, frozenset({1, 2}), now=now)
+            told.append(now)
+        now += 1
+    assert len(told) == pytest.approx(60 + limits.MAILBOX_NUMBERS_AT_ONCE, abs=1)
+    assert told[limits.MAILBOX_NUMBERS_AT_ONCE] == NOW + limits.MAILBOX_NUMBER_SECONDS
+    at = telling.tell_at(1, stand=3, making=0, now=NOW - 86_400)
+    assert at is not None
+    assert at <= NOW - 86_400 + limits.MAILBOX_NUMBER_SECONDS, "the clock was set back"
+    assert telling.known(1, frozenset({2, 1}))
+    assert not telling.known(1, frozenset({1, 3}))
+    telling.ended(1)
+    assert not telling.known(1, frozenset({1, 2}))
+    assert telling.tell_at(1, stand=3, making=0, now=now) == now
+
+
+def test_a_relay_that_loses_what_is_made_there_is_left_alone_for_ever_longer() -> None:
+    one, now, pauses = Behaviour(), NOW, list[float]()
+    for _ in range(16):
+        one = one.lost_queue(made_at=now, now=now)
+        until = one.held_back_until(now=now)
+        pauses.append(0 if until is None else until - now)
+        now = until or now
+    assert pauses[:4] == [0, 2, 4, 8]
+    assert pauses[-1] == limits.MAILBOX_LOST_PAUSE_SECONDS_MAX
+    later = now + limits.MAILBOX_LOST_SECONDS
+    assert one.lost_queue(made_at=later, now=later).held_back_until(now=later) is None
+
+
+def test_queues_that_went_with_one_disk_are_one_loss() -> None:
+    one = Behaviour()
+    for number in range(300):
+        one = one.lost_queue(made_at=NOW - 9, now=NOW + number / 100)
+    assert one == Behaviour(lost_at=NOW, losses=1)
+    again = one.lost_queue(made_at=NOW + 1, now=NOW + 4).lost_queue(made_at=NOW + 5, now=NOW + 5)
+    assert again.losses == 2, "none was made in the pause"
+
+
+def test_where_no_other_relay_is_known_one_that_loses_queues_is_taken_when_its_pause_has_passed() -> None:
+    lost = {PeerId("a"): Behaviour(lost_at=NOW, losses=3)}
+    assert choose(standing("b", "c"), FIVE[:3], lost, now=NOW + 1) == Choice(again_at=NOW + 4)
+    assert choose(standing("b", "c"), FIVE[:3], lost, now=NOW + 4) == Choice(make=("a",))
+    assert choose(standing("b", "c"), FIVE[:4], lost, now=NOW + 1) == Choice(make=("d",))
+    left = {**lost, PeerId("b"): LEFT}
+    assert choose(standing("b", "c"), FIVE[:3], left, now=NOW + 1) == Choice(leave=(0,), again_at=NOW + 4)
