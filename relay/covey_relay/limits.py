@@ -225,7 +225,13 @@ FORWARD_IDLE_SECONDS = 60.0
 """A stream to another relay on which nothing was forwarded for so long is ended; the other side would, at 120 s."""
 
 FORWARD_PAUSE_SECONDS = 5.0
-"""A relay that could not be reached is not dialed again before."""
+"""A relay that could not be reached, or was silent, is not asked again before."""
+
+FORWARD_PAUSE_DOUBLINGS = 7
+"""So often it is doubled, up to 640 s, for a relay that is known from rendezvous alone: to be one costs nothing."""
+
+FORWARD_FORGET_SECONDS = 3600
+"""After so long without another failure the pause begins anew."""
 
 FORWARD_DIAL_RATE = 1.0
 """Connections a second to relays that are known from rendezvous alone: such may name addresses that are not theirs."""
@@ -238,6 +244,12 @@ FORWARD_WAITING = 256
 
 FORWARDS = 512
 """Commands being forwarded at once, in all: 34 MB of the largest."""
+
+FORWARDS_PER_ADDRESS = 128
+"""The same of one address: what a node deposits at once, and a quarter, so that nobody closes the way for all."""
+
+FORWARDS_UNLISTED = 256
+"""The same to relays that are known from rendezvous alone, all together: half; each may be silent, and then pauses."""
 
 FORWARD_LINKS = 64
 """Streams to other relays that are about to be opened."""

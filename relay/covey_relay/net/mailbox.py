@@ -114,7 +114,7 @@ class MailboxStream:
 
     async def _forward(self, case: Case) -> None:
         assert isinstance(case.request.command, m.Fwd)  # noqa: S101 - nothing else is for another relay
-        case.answer = await self._office.forward(case.request.command)
+        case.answer = await self._office.forward(case.request.command, case.asker)
         self._carried.append(case)
         self._stir()
 

@@ -2,7 +2,7 @@
 
 Owns: one stream to each relay that something is forwarded to, and what waits on it. Spec: docs/spec/mailbox.md,
 "Forwarding". Never touches: what is sealed, addresses that a client names (known_relays.py has ours), who may ask how
-often (clerk.py).
+often (pace.py), how much may be under way (forward_shares.py).
 """
 
 from collections import deque
@@ -21,12 +21,15 @@ from covey_core.wire import mailbox as m
 from covey_core.wire.mailbox_codec import decode_hello, decode_response, encode_command, encode_request
 from covey_relay import limits
 from covey_relay.mailbox.allowance import Buckets
+from covey_relay.mailbox.case import Asker
+from covey_relay.mailbox.forward_shares import Pauses, Shares
 from covey_relay.net.known_relays import KnownRelays
 
 _log: Final = structlog.get_logger("covey.relay")
 
 _UNREACHABLE: Final = m.Refused(m.Reason.UNREACHABLE)
 _BUSY: Final = m.Refused(m.Reason.BUSY, 1)
+_TRIES: Final = 2
 
 
 @dataclass(slots=True, eq=False)
@@ -47,9 +50,9 @@ class Forwarder:
         self._host = host
         self._relays = relays
         self._links: Final[dict[PeerId, _Link]] = {}
-        self._under_way = 0
+        self._shares: Final = Shares()
         self._dials = Buckets(rate=limits.FORWARD_DIAL_RATE, burst=limits.FORWARD_DIAL_BURST)
-        self._failed: Final[dict[PeerId, float]] = {}  # when it last could not be reached
+        self._pauses: Final = Pauses()
         self._new, self._to_run = trio.open_memory_channel[_Link](limits.FORWARD_LINKS)
 
     async def run(self) -> None:
@@ -58,21 +61,28 @@ class Forwarder:
             async for link in self._to_run:
                 nursery.start_soon(self._run_link, link)
 
-    async def forward(self, command: m.Fwd) -> m.Answer:
-        """Return what the other relay answered; `UNREACHABLE` when it is unknown, away, or silent. Never raises."""
+    async def forward(self, command: m.Fwd, asker: Asker) -> m.Answer:
+        """Return what the other relay answered; `UNREACHABLE` when it is unknown, away, or silent. Never raises.
+
+        `BUSY` when the asker's address, or the target, has its share under way.
+        """
         try:
             target = peer_id_from_bytes(command.relay)
         except ProtocolViolation:
             return _UNREACHABLE
-        if self._under_way >= limits.FORWARDS:
+        groups, listed = asker.groups or (asker.peer,), self._relays.is_listed(target)
+        if not self._shares.take(groups, listed=listed):
             return _BUSY
-        self._under_way += 1
+        deadline = trio.current_time() + limits.FORWARD_SECONDS
         try:
-            return await self._asked(target, command) or await self._asked(target, command) or _UNREACHABLE
+            for _ in range(_TRIES):
+                if answer := await self._asked(target, command, deadline):
+                    return answer
+            return _UNREACHABLE
         finally:
-            self._under_way -= 1
+            self._shares.leave(groups, listed=listed)
 
-    async def _asked(self, target: PeerId, command: m.Fwd) -> m.Answer | None:
+    async def _asked(self, target: PeerId, command: m.Fwd, deadline: float) -> m.Answer | None:
         """Return the answer, None when the stream broke before it came: one that stood idle may have died long ago.
 
         All commands may be repeated.
@@ -83,17 +93,20 @@ class Forwarder:
         ask = _Ask(command)
         if not link.take(ask):
             return _BUSY
-        with trio.move_on_after(limits.FORWARD_SECONDS):
+        since = trio.current_time()
+        with trio.CancelScope(deadline=deadline):
             await ask.answered.wait()
             return ask.answer
-        link.end()
+        if trio.current_time() >= since + limits.FORWARD_SECONDS / 2:  # it is not only that the first try took so long
+            self._has_failed(link)
+            link.end()
         return _UNREACHABLE
 
     def _link_to(self, target: PeerId) -> "_Link | m.Refused":
         link = self._links.get(target)
         if link is not None and not link.is_over:
             return link
-        if not self._relays.addrs_of(target) or self._has_failed_lately(target):
+        if not self._relays.addrs_of(target) or self._pauses_for(target):
             return _UNREACHABLE
         if not self._may_dial(target):
             return _BUSY
@@ -115,19 +128,23 @@ class Forwarder:
         self._dials.take(None, now=now)
         return True
 
-    def _has_failed_lately(self, target: PeerId) -> bool:
-        lately = trio.current_time() - limits.FORWARD_PAUSE_SECONDS
-        for relay in [relay for relay, at in self._failed.items() if at <= lately]:
-            del self._failed[relay]
-        return target in self._failed
+    def _pauses_for(self, target: PeerId) -> bool:
+        return self._pauses.lasts(target, listed=self._relays.is_listed(target), now=trio.current_time())
+
+    def _has_failed(self, link: "_Link") -> None:
+        if not link.has_failed:  # all who waited for it say so, and it failed once
+            link.has_failed = True
+            self._pauses.failed(link.target, now=trio.current_time())
 
     async def _run_link(self, link: "_Link") -> None:
         try:
             stream = await self._opened(link.target)
             await link.run(stream)
+            if link.kept_waiting and not self._relays.is_listed(link.target):
+                self._has_failed(link)  # it did nothing but end the stream
         except (CoveyError, trio.TooSlowError) as exc:
             _log.debug("relay.forward.failed", relay=short(link.target), problem=str(exc) or type(exc).__name__)
-            self._failed[link.target] = trio.current_time()
+            self._has_failed(link)
         finally:
             link.is_over = True
             if self._links.get(link.target) is link:
@@ -165,10 +182,17 @@ class _Link:
     def __init__(self, target: PeerId) -> None:
         self.target: Final = target
         self.is_over = False
+        self.has_failed = False
+        self._has_answered = False
         self._asks: Final[deque[_Ask]] = deque()
         self._waiting: Final[dict[int, _Ask]] = {}
         self._stirred = trio.Event()
         self._scope = trio.CancelScope()
+
+    @property
+    def kept_waiting(self) -> bool:
+        """Whether it was asked and has answered nothing at all."""
+        return bool(self._waiting) and not self._has_answered
 
     def take(self, ask: _Ask) -> bool:
         """Put something into the line; False when it is full."""
@@ -234,5 +258,6 @@ class _Link:
             ask = self._waiting.pop(response.id, None)
             if ask is None:
                 raise ProtocolViolation("an answer to nothing that was asked")
+            self._has_answered = True
             fits = isinstance(response.answer, m.Forwarded | m.Refused)
             ask.answer_with(response.answer if fits else _UNREACHABLE)

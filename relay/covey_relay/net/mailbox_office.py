@@ -35,7 +35,7 @@ class Office:
         subscriptions: Subscriptions,
         complaints: Complaints,
         *,
-        forward: Callable[[m.Fwd], Awaitable[m.Answer]],
+        forward: Callable[[m.Fwd, Asker], Awaitable[m.Answer]],
         metrics: MailboxMetrics,
         wall_clock: Callable[[], float],
     ) -> None:

@@ -341,6 +341,56 @@ async def test_a_relay_that_accepts_and_never_answers_costs_a_bounded_time(
                 assert await alice.ask(m.Fwd(peer_id_bytes(far.peer_id), b"")) == UNREACHABLE
 
 
+async def test_a_silent_relay_is_left_alone_for_a_while(
+    public: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "FORWARD_SECONDS", 0.3)
+    async with host_on(public, TCP) as far:
+        rogue = Rogue(answers=None)
+        far.handle(public.protocol("mailbox"), rogue.serve)
+        async with mailbox_relay(public, tmp_path / "near.db", knows=[far]) as near:
+            alice = await near.client()
+            asked = [await alice.send(m.Fwd(peer_id_bytes(far.peer_id), b"")) for _ in range(20)]
+            assert [await alice.answer(one) for one in asked] == [UNREACHABLE] * 20
+            assert len(near.forwarder._shares) == 0
+            for _ in range(5):
+                assert await alice.ask(m.Fwd(peer_id_bytes(far.peer_id), b"")) == UNREACHABLE
+            assert rogue.streams == 1
+
+
+async def test_a_relay_that_nobody_vouched_for_and_that_only_ends_streams_is_left_alone(
+    public: Network, tmp_path: Path
+) -> None:
+    async with host_on(public, TCP) as far:
+        rogue = Rogue(answers=None, ends=True)
+        far.handle(public.protocol("mailbox"), rogue.serve)
+        async with mailbox_relay(public, tmp_path / "near.db") as near:
+            near.relays._found = {far.peer_id: far.addrs}
+            alice = await near.client()
+            for _ in range(5):
+                assert await alice.ask(m.Fwd(peer_id_bytes(far.peer_id), b"")) == UNREACHABLE
+            assert rogue.streams == 1
+
+
+async def test_silent_relays_that_nobody_vouched_for_hold_up_nobody_else(
+    public: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "FORWARDS_UNLISTED", 16)
+    async with host_on(public, TCP) as one, host_on(public, TCP) as two, world(public, tmp_path) as w:
+        for silent in (one, two):
+            silent.handle(public.protocol("mailbox"), Rogue(answers=None).serve)
+        w.near.relays._found = {silent.peer_id: silent.addrs for silent in (one, two)}
+        mallory = await w.near.client()
+        names = [peer_id_bytes(silent.peer_id) for silent in (one, two)]
+        asked = [await mallory.send(m.Fwd(names[number % 2], b"")) for number in range(100)]
+        for _ in range(100 - limits.FORWARDS_UNLISTED):
+            said = await mallory.read()
+            assert said is not None
+            assert said.answer == m.Refused(m.Reason.BUSY, 1)
+            assert said.id in asked
+        assert isinstance(await w.hello(), m.Hello)
+
+
 async def test_an_idle_stream_to_another_relay_ends_and_a_new_one_is_opened(
     public: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
