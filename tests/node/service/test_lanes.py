@@ -245,7 +245,7 @@ async def test_the_keeper_hears_when_packets_are_under_way_and_when_none_are(
         _, stream = await _opened(world)
         number = await _arrives(stream)
         assert world.reach.waiting
-        assert world.reach.sent_bytes == 32
+        assert world.reach.sent_bytes == 4_096
         stream.answer(number)
         await wait_all_tasks_blocked()
         assert world.reach.heard == [7]
