@@ -31,6 +31,8 @@ REST_SECONDS = 150.0
 """A visit that nobody kills comes to rest within this; otherwise something hangs."""
 CALM_SECONDS = 10.0
 """After so long in one visit no more relays are killed, so that it can come to rest."""
+DEADLY_SECONDS = 4.0
+"""Somebody who is to be killed is so within this after his start; a visit takes 3 to 8 s."""
 RELAY_LIVES_SECONDS = 6.0
 """One relay is killed each so many seconds on average, of visits that are not calm."""
 LAST_VISITS = 8
@@ -99,7 +101,7 @@ class Soak:
             run_async(partial(visit, self._folder, self._relays.network, task)), self._folder / f"{me}.log", speaks=True
         )
         begun = time.monotonic()
-        fate = begun + (self._random.uniform(0.1, 8) if deadly else REST_SECONDS)
+        fate = begun + (self._random.uniform(0.1, DEADLY_SECONDS) if deadly else REST_SECONDS)
         says, quiet = "", begun + 10
         while not child.is_over and time.monotonic() < fate:
             says = self._listen(child, task) or says
