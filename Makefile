@@ -12,7 +12,7 @@ export VENV
 # Tests and scripts call the tools of the environment by name.
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
-.PHONY: help setup demo test test-quick test-e2e test-nat nat-lab lint format bench proto lock images clean
+.PHONY: help setup demo test test-quick test-e2e test-nat nat-lab lint format bench soak proto lock images clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ format: setup ## Let ruff format the code and mend what it can
 
 bench: setup ## Benchmarks: a table and build/bench/NAME.json (ONLY=crypto|delivery|relay|direct|mailbox|start|images)
 	@$(PY) -m benchmarks $(if $(ONLY),--only $(ONLY))
+
+soak: setup ## Mail between two who are never there together, relays and nodes killed at random (MESSAGES=100000 FOR=3600 s)
+	@$(PY) -m benchmarks.soak --messages $(or $(MESSAGES),100000) --seconds $(or $(FOR),3600)
 
 proto: setup ## Generate the protobuf modules from the .proto files
 	@PROTO_PYTHON="$(PY)" scripts/proto.sh
