@@ -17,7 +17,7 @@ def test_the_demo_tells_its_story_to_the_end() -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     for words in (
-        "delivered (public)", "queued", "I can, and nobody else can.", "the keys are theirs",
+        "delivered (lan)", "queued", "I can, and nobody else can.", "the keys are theirs",
         "bob: reached, public over ", "ok  direct path   stands (public)",
         "bob: not reached now", "! bob is not reached now; your side is in order.",
     ):  # fmt: skip

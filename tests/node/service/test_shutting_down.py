@@ -12,14 +12,17 @@ from trio.testing import MockClock
 
 from covey_node import crypto, limits
 from covey_node.protocol.status import ContactState
+from covey_node.service.mailboxes import Mailboxes
 from covey_node.service.node import Node, Parts
 from covey_node.service.port import Refused
+from covey_node.service.profiles import Profiles
 from covey_node.service.records import Records
 from covey_node.store import contacts, devices
 from covey_node.store.contacts import ContactRow
 from covey_node.store.devices import DeviceRow
 from covey_node.store.tx import Tx
 from tests.node.service.lane_world import World
+from tests.support.people import empty_network
 
 
 class SilentReach:
@@ -64,7 +67,9 @@ async def test_a_ping_that_nothing_answers_ends_with_its_reason(tmp_path: Path, 
     world = World(tmp_path)
     world.database.connection.run(a_contact)
     given: dict[str, Any] = dict.fromkeys(Parts.__slots__)
-    node = Node(Parts(**given | {"own": world.own, "ledger": world.ledger, "host": world.host, "reach": SilentReach()}))
+    there: dict[str, Any] = {"own": world.own, "ledger": world.ledger, "host": world.host, "reach": SilentReach()}
+    there["mailboxes"] = Mailboxes(Profiles(world.ledger, world.own, empty_network(), None))
+    node = Node(Parts(**given | there))
     with pytest.raises(Refused, match="no answer in time"):
         await node.ping("bob")
     assert trio.current_time() <= limits.OPEN_CHAT_SECONDS + 1
