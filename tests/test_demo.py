@@ -17,8 +17,8 @@ def test_the_demo_tells_its_story_to_the_end() -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     for words in (
-        "delivered (lan)", "queued", "I can, and nobody else can.", "the keys are theirs",
-        "bob: reached, public over ", "ok  direct path   stands (public)",
+        "delivered (lan)", "I can, and nobody else can.", "the keys are theirs",
+        "bob: reached, lan over ", "ok  direct path   stands (lan)",
         "bob: not reached now", "! bob is not reached now; your side is in order.",
     ):  # fmt: skip
         assert words in done.stdout
