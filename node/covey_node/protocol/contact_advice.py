@@ -48,7 +48,7 @@ CONTACT: Final[tuple[Rule[_Pair], ...]] = (
         "unreached",
         lambda p: _unreached(p) and p[1].devices > 0 and p[0].outside,
         lambda p: (
-            f"{p[1].alias} is not reached now; your side is in order. Messages wait here and go out by themselves when "
+            f"{p[1].alias} is not reached now; your side is in order. Messages wait in its mailboxes or here, until "
             f"{p[1].alias} comes. If it should be online, let {p[1].alias} run: covey doctor."
         ),
     ),
