@@ -102,7 +102,7 @@ def tell(running: contextlib.ExitStack) -> None:
     step("how is bob reached? The doctor goes the way step by step")
     covey("alice", "doctor", "bob")
 
-    step("bob's machine is off for a while: what alice writes waits for him at the relay, sealed; the doctor tries all ways")
+    step("bob's machine is off for a while: what alice writes waits at the relay, sealed; the doctor tries all ways")
     bob.close()
     covey("alice", "send", "bob", "For when you are back.")
     covey("alice", "doctor", "bob", exit_code=UNHEALTHY)
